@@ -1,0 +1,228 @@
+//! Names people choose and ids machines draw. Each exists only if it parsed, and has one text form.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A text that is not a name: says which kind of name and what a name looks like.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {kind}: use 1 to 64 of a-z, 0-9, `-`, `_` and `.`, beginning with a letter or digit")]
+pub struct InvalidName {
+    kind: &'static str,
+    text: String,
+}
+
+/// A text that is not an id: 32 hexadecimal digits were expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {0}: expected 32 lower-case hexadecimal digits")]
+pub struct InvalidId(&'static str);
+
+const NAME_BYTES_MAX: usize = 64;
+
+fn is_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
+    let bytes = text.as_bytes();
+    bytes.len() <= NAME_BYTES_MAX
+        && bytes.first().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && bytes.iter().all(|b| inner(*b))
+}
+
+/// What an error may echo of a text that was refused: short, and without control characters.
+fn shown(text: &str) -> String {
+    text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+macro_rules! text_form {
+    ($type:ident) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use text_form;
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $type:ident, $kind:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// 1 to 64 of `a-z`, `0-9`, `-`, `_` and `.`, beginning with a letter or digit.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Box<str>);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                if is_name(text) { Ok(Self(text.into())) } else { Err(InvalidName { kind: $kind, text: shown(text) }) }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        text_form!($type);
+    )*};
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $type:ident, $kind:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// 16 random bytes, shown as 32 lower-case hexadecimal digits. Public: safe to log and to index.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type([u8; 16]);
+
+        impl $type {
+            /// An id from 16 bytes that the caller drew at random, or read back.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes of the id.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let mut bytes = [0; 16];
+                // One text form: the decoder would take upper case too.
+                if text.bytes().any(|b| b.is_ascii_uppercase()) {
+                    return Err(InvalidId($kind));
+                }
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidId($kind))?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        text_form!($type);
+    )*};
+}
+
+names! {
+    /// An isolated customer or department: its agents, services and secrets are invisible to others.
+    TenantName, "a tenant name";
+    /// A registered agent.
+    AgentName, "an agent name";
+    /// An upstream service of the catalog; the first part of a capability and the first path segment at the edge.
+    ServiceName, "a service name";
+    /// A vaulted downstream credential.
+    CredentialName, "a credential name";
+    /// One edge process.
+    EdgeName, "an edge name";
+    /// A set of edges that share an audience; a writ is minted for one.
+    AudienceName, "an audience name";
+    /// A person or machine that administers the authority.
+    OperatorName, "an operator name";
+}
+
+ids! {
+    /// Names one block of one writ, from inside its signed payload. Revoking it kills that block and all that was derived from it.
+    BlockId, "a block id";
+    /// Names one grant.
+    GrantId, "a grant id";
+    /// Names one request at the edge: the audit record, the denial and the response header carry it.
+    RequestId, "a request id";
+}
+
+/// A user, as the identity provider names them (`sub`): 1 to 255 bytes without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject(Box<str>);
+
+/// A text that is not a subject.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a subject: use 1 to 255 bytes without control characters")]
+pub struct InvalidSubject;
+
+impl Subject {
+    /// The subject as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Subject {
+    type Err = InvalidSubject;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || text.len() > 255 || text.chars().any(is_deceptive) {
+            return Err(InvalidSubject);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(Subject);
+
+/// Control characters, and the format characters that reorder or hide text on a terminal or a page.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_that_could_deceive_are_refused() {
+        for text in ["", "A", "-a", ".a", "a/b", "a:b", "a\n", "ä", &"a".repeat(65), "../x"] {
+            assert!(text.parse::<AgentName>().is_err(), "{text:?}");
+        }
+        assert!("\u{202e}mallory".parse::<Subject>().is_err());
+        assert!("a\u{1b}[2J".parse::<Subject>().is_err());
+    }
+
+    #[test]
+    fn an_id_has_one_text_form() {
+        assert!("00000000000000000000000000000AAA".parse::<BlockId>().is_err());
+        assert!("0000".parse::<BlockId>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn names_round_trip(text in "[a-z0-9][a-z0-9._-]{0,63}") {
+            prop_assert_eq!(text.parse::<ServiceName>().unwrap().to_string(), text);
+        }
+
+        #[test]
+        fn ids_round_trip(bytes: [u8; 16]) {
+            let id = GrantId::from_bytes(bytes);
+            prop_assert_eq!(id.to_string().parse::<GrantId>().unwrap(), id);
+        }
+    }
+}

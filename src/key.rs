@@ -1,0 +1,214 @@
+//! Ed25519 keys: who holds a writ, who signs one. The only signature algorithm in writ.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::Signer as _;
+use zeroize::Zeroizing;
+
+use crate::id::text_form;
+use crate::secret::Secret;
+
+/// SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+/// A text or bytes that are no acceptable Ed25519 public key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// Wrong length, wrong prefix, wrong alphabet.
+    #[error("not a public key: expected `did:key:z6Mk…` (Ed25519)")]
+    Form,
+    /// A point of small order or one that is not canonically encoded: signatures under it prove nothing.
+    #[error("a weak public key: its encoding is not canonical or its order is small")]
+    Weak,
+}
+
+/// An Ed25519 public key, shown as `did:key:z6Mk…` (W3C did:key, multicodec 0xed01, base58btc).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(ed25519_dalek::VerifyingKey);
+
+impl PublicKey {
+    /// From 32 bytes; refuses points of small order and encodings that are not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        let bytes: &[u8; 32] = bytes.try_into().map_err(|_| InvalidKey::Form)?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Form)?;
+        let canonical = key.to_edwards().compress().to_bytes() == *bytes;
+        if !canonical || key.is_weak() {
+            return Err(InvalidKey::Weak);
+        }
+        Ok(Self(key))
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// Whether `signature` over `message` is this key's. Strict: one signature per key and message form (RFC 8032, cofactorless).
+    pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+    }
+
+    /// JWK thumbprint (RFC 7638 with the OKP members of RFC 8037), base64url without padding.
+    pub fn thumbprint(&self) -> String {
+        let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(self.as_bytes()));
+        URL_SAFE_NO_PAD.encode(sha256(jwk.as_bytes()))
+    }
+}
+
+impl std::hash::Hash for PublicKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl PartialOrd for PublicKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PublicKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+const DID_KEY: &str = "did:key:z";
+const ED25519_MULTICODEC: [u8; 2] = [0xed, 0x01];
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 34];
+        bytes[..2].copy_from_slice(&ED25519_MULTICODEC);
+        bytes[2..].copy_from_slice(self.as_bytes());
+        write!(f, "{DID_KEY}{}", bs58::encode(bytes).into_string())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let encoded = text.strip_prefix(DID_KEY).filter(|rest| rest.len() <= 64).ok_or(InvalidKey::Form)?;
+        let bytes = bs58::decode(encoded).into_vec().map_err(|_| InvalidKey::Form)?;
+        let key = bytes.strip_prefix(&ED25519_MULTICODEC).ok_or(InvalidKey::Form)?;
+        Self::from_bytes(key)
+    }
+}
+
+text_form!(PublicKey);
+
+/// An Ed25519 private key with its public half.
+pub struct KeyPair(ed25519_dalek::SigningKey);
+
+impl KeyPair {
+    /// The key pair of a 32-byte seed that the caller drew at random, or read back.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key())
+    }
+
+    /// Signs `message` (RFC 8032, deterministic).
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// The seed, to be sealed or written to a key file.
+    pub fn seed(&self) -> Secret<[u8; 32]> {
+        Secret::new(self.0.to_bytes())
+    }
+
+    /// PKCS #8 in PEM, the form of a key file.
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+        // Expect safety: encoding 32 bytes of seed into a fixed structure has no failing input.
+        self.0.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).expect("an Ed25519 key encodes")
+    }
+
+    /// Reads PKCS #8 in PEM.
+    pub fn from_pem(text: &str) -> Result<Self, InvalidKeyFile> {
+        use ed25519_dalek::pkcs8::DecodePrivateKey as _;
+        ed25519_dalek::SigningKey::from_pkcs8_pem(text).map(Self).map_err(|_| InvalidKeyFile)
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyPair({})", self.public())
+    }
+}
+
+/// A key file that does not hold an Ed25519 private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ed25519 private key in PKCS #8 PEM: make one with `writ agent keygen`")]
+pub struct InvalidKeyFile;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_text_form_is_the_w3c_did_key_example() {
+        let text = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+        let key: PublicKey = text.parse().unwrap();
+        assert_eq!(hex::encode(key.as_bytes()), "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29");
+        assert_eq!(key.to_string(), text);
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_8037_appendix_a_3() {
+        let key = PublicKey::from_bytes(
+            &hex::decode("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a").unwrap(),
+        )
+        .unwrap();
+        assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn small_order_and_non_canonical_keys_are_refused() {
+        assert_eq!(PublicKey::from_bytes(&[0; 32]), Err(InvalidKey::Weak));
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        assert_eq!(PublicKey::from_bytes(&identity), Err(InvalidKey::Weak));
+        let mut non_canonical = [0xff; 32];
+        non_canonical[0] = 0xee;
+        non_canonical[31] = 0x7f;
+        assert!(PublicKey::from_bytes(&non_canonical).is_err());
+    }
+
+    #[test]
+    fn a_key_file_round_trips_and_debug_hides_the_seed() {
+        let pair = KeyPair::from_seed(&[7; 32]);
+        let again = KeyPair::from_pem(&pair.to_pem()).unwrap();
+        assert_eq!(again.public(), pair.public());
+        assert!(!format!("{pair:?}").contains("0707"));
+    }
+
+    proptest! {
+        #[test]
+        fn public_keys_round_trip(seed: [u8; 32]) {
+            let key = KeyPair::from_seed(&seed).public();
+            prop_assert_eq!(key.to_string().parse::<PublicKey>().unwrap(), key);
+            prop_assert_eq!(PublicKey::from_bytes(key.as_bytes()).unwrap(), key);
+        }
+    }
+}

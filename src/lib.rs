@@ -1,0 +1,22 @@
+//! writ: a capability-token authority and credential broker for AI agents.
+//!
+//! The path of a request, each arrow the only constructor of the next type:
+//! `RawToken -verify-> Chain -current-> VerifiedToken -hold-> HeldToken -admit-> LiveToken -authorize-> Permit -clear->
+//! Cleared -inject-> upstream`.
+//!
+//! | room | what it knows | what it never does |
+//! | --- | --- | --- |
+//! | [`clock`], [`id`], [`key`], [`secret`] | time, names, keys, secrets | depend on another room |
+//! | [`token`] | mint, delegate, verify, prove possession | I/O; decide about a request |
+//! | [`revocation`] | what is revoked, and how fresh that must be | take an entry back |
+//! | [`policy`] | what may be issued, what may be done | allow by default |
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod id;
+pub mod key;
+pub mod policy;
+pub mod revocation;
+pub mod secret;
+pub mod token;

@@ -1,0 +1,11 @@
+//! What was revoked, how fresh that knowledge must be, and the step from a held token to a live one.
+//!
+//! Pure: the edge's follower feeds it, the authority fills the log. There is no way to take an entry back.
+
+pub mod entry;
+pub mod lease;
+pub mod set;
+
+pub use entry::{Entry, Target};
+pub use lease::Lease;
+pub use set::{LiveToken, NotLive, RevocationSet};

@@ -1,0 +1,1 @@
+//! The block profile, enforced on parsed blocks before anything is evaluated.
