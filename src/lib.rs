@@ -10,9 +10,10 @@
 //! | [`token`] | mint, delegate, verify, prove possession | I/O; decide about a request |
 //! | [`revocation`] | what is revoked, and how fresh that must be | take an entry back |
 //! | [`policy`] | what may be issued, what may be done | allow by default |
+//! | [`vault`] | sealing secrets, applying them to a request | show a secret |
+//! | [`audit`] | what happened, in hash chains | hold a token or a secret |
 
-#![forbid(unsafe_code)]
-
+pub mod audit;
 pub mod clock;
 pub mod id;
 pub mod key;
@@ -20,3 +21,4 @@ pub mod policy;
 pub mod revocation;
 pub mod secret;
 pub mod token;
+pub mod vault;

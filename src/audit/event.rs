@@ -1,0 +1,199 @@
+//! The events that are recorded.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::id::{
+    AgentName, BlockId, CredentialName, EdgeName, GrantId, OperatorName, RequestId, ServiceName, Subject, TenantName,
+};
+use crate::key::PublicKey;
+use crate::token::{Argument, Capability, Path};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// An edge decided about a request. Written before anything is forwarded.
+    Decision(Box<Decision>),
+    /// What became of a request that was allowed.
+    Outcome(Outcome),
+    /// The authority's state changed. Written in the same transaction.
+    Change(Change),
+}
+
+/// An edge's decision about one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Names the request.
+    pub request: RequestId,
+    /// Allowed or denied.
+    pub verdict: Verdict,
+    /// The reason code: `allowed`, or one of `spec/token.md` and `spec/wire.md`.
+    pub reason: Box<str>,
+    /// The reason in a sentence, for an operator. Never sent to the caller as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<str>>,
+    /// Who asked, as far as it was established when the decision fell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<Who>,
+    /// The HTTP method.
+    pub method: Box<str>,
+    /// The path, normalised, without the query (which may carry secrets).
+    pub path: Box<str>,
+    /// What was asked for, once a route matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<What>,
+    /// The capability that allowed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<Capability>,
+    /// The credential that is to be injected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialName>,
+    /// How much of the revocation log was known.
+    pub revocation_seq: u64,
+    /// The proof, so that a restarted edge still knows it as used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<UsedProof>,
+    /// The address of the connection's other end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<str>>,
+}
+
+/// Allowed or denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// A permit was given.
+    Allowed,
+    /// It was refused.
+    Denied,
+}
+
+/// Everybody who stands behind a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The user it is done for, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// The agent the writ was minted for.
+    pub agent: AgentName,
+    /// Every holder's key, from that agent to the one who proved it. Empty for a bearer writ.
+    pub holders: Vec<PublicKey>,
+    /// What each delegator called the next holder: one for each hop, self-asserted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<Option<AgentName>>,
+    /// The ids of the writ's blocks, from the root.
+    pub blocks: Vec<BlockId>,
+    /// The grants the writ was minted under.
+    pub grants: Vec<GrantId>,
+    /// SHA-256 of the token's text, in hexadecimal.
+    pub token_sha256: Box<str>,
+    /// The root key that signed it.
+    pub root_key_id: u32,
+}
+
+/// What a request does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct What {
+    /// The service.
+    pub service: ServiceName,
+    /// The action.
+    pub action: Path,
+    /// The resource.
+    pub resource: Path,
+    /// The arguments that the route marks as loggable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<Argument>,
+}
+
+/// A proof that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedProof {
+    /// Its id in hexadecimal.
+    pub id: Box<str>,
+    /// Until when a replay of it would be in time.
+    pub until: Timestamp,
+}
+
+/// What became of a request that was allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The request.
+    pub request: RequestId,
+    /// How it ended.
+    pub finish: Finish,
+    /// The upstream's status, if it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Body bytes sent to the upstream.
+    pub bytes_up: u64,
+    /// Body bytes sent to the caller.
+    pub bytes_down: u64,
+    /// From the decision to the end, in milliseconds.
+    pub elapsed_ms: u64,
+    /// How much of the revocation log was known when the credential was injected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injected_at_seq: Option<u64>,
+}
+
+/// How a request that was allowed ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Finish {
+    /// The upstream's answer was passed on in full.
+    Completed,
+    /// The check directly before injection refused it: the credential was not used.
+    Refused {
+        /// The reason code.
+        reason: Box<str>,
+    },
+    /// The answer was cut: a revocation, an expiry, or an ended lease.
+    Cut {
+        /// The reason code.
+        reason: Box<str>,
+    },
+    /// The upstream could not be reached, or broke off.
+    Failed {
+        /// The reason code.
+        reason: Box<str>,
+    },
+    /// The caller went away.
+    Abandoned,
+    /// The edge ended before it could say. Written when it starts again.
+    Unknown,
+}
+
+/// A change of the authority's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done: `agent.register`, `credential.rotate`, `writ.issue`, `revocation.add`.
+    pub action: Box<str>,
+    /// To what: the name or id of the thing.
+    pub object: Box<str>,
+    /// The tenant it belongs to, if it belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
+    /// Further facts. Never a secret.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Who changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "name", rename_all = "snake_case")]
+pub enum Actor {
+    /// An operator.
+    Operator(OperatorName),
+    /// An agent, at the token endpoint.
+    Agent(AgentName),
+    /// A holder who showed a token as witness.
+    Holder(PublicKey),
+    /// An edge.
+    Edge(EdgeName),
+    /// The authority itself: start, rotation, expiry.
+    Authority,
+}

@@ -1,0 +1,9 @@
+//! What happened, by whom, and why: events, the hash chain that makes a change visible, and the check of it. Pure.
+//!
+//! Token bytes and secrets never appear here, only digests, ids and public keys.
+
+pub mod event;
+pub mod record;
+
+pub use event::{Actor, Change, Decision, Event, Finish, Outcome, Verdict};
+pub use record::{ChainError, Checkpoint, Head, Record, Source};
