@@ -12,6 +12,7 @@
 //! | [`policy`] | what may be issued, what may be done | allow by default |
 //! | [`vault`] | sealing secrets, applying them to a request | show a secret |
 //! | [`audit`] | what happened, in hash chains | hold a token or a secret |
+//! | `store` | durable state: SQLite, Postgres | decide |
 
 pub mod audit;
 pub mod clock;
@@ -20,5 +21,7 @@ pub mod key;
 pub mod policy;
 pub mod revocation;
 pub mod secret;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod token;
 pub mod vault;

@@ -1,0 +1,121 @@
+//! Agents, what they were granted, and what was issued to them.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::Change;
+use crate::clock::Timestamp;
+use crate::id::{AgentName, BlockId, GrantId, Subject, TenantName};
+use crate::key::PublicKey;
+use crate::policy::Grant;
+use crate::revocation::Entry;
+use crate::store::StoreError;
+
+/// A registered agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// The tenant it belongs to.
+    pub tenant: TenantName,
+    /// Its name, unique in the tenant.
+    pub name: AgentName,
+    /// Its public key, unique in the installation.
+    pub key: PublicKey,
+    /// Whether it may be issued writs.
+    pub status: AgentStatus,
+    /// When it was registered.
+    pub created: Timestamp,
+}
+
+/// Whether an agent may be issued writs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// It may.
+    Active,
+    /// It may not, and what it had was revoked.
+    Disabled,
+}
+
+/// What is known about an agent at one moment of the revocation log: everything an issuance decides on.
+#[derive(Clone, Debug)]
+pub struct IssueContext {
+    /// The agent.
+    pub agent: Agent,
+    /// Its grants.
+    pub grants: Vec<Grant>,
+    /// The log's head: the writ's epoch.
+    pub epoch: u64,
+}
+
+/// What is kept of an issued writ: enough to find and revoke it, never the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedWrit {
+    /// The id of its authority block.
+    pub id: BlockId,
+    /// The tenant.
+    pub tenant: TenantName,
+    /// The agent.
+    pub agent: AgentName,
+    /// The user it acts for, if any.
+    pub subject: Option<Subject>,
+    /// The grants it was minted under.
+    pub grants: Vec<GrantId>,
+    /// When it was minted.
+    pub issued: Timestamp,
+    /// The last moment it is valid.
+    pub expires: Timestamp,
+    /// The log's head when it was minted.
+    pub epoch: u64,
+}
+
+/// Agents, grants and issuance.
+#[async_trait]
+pub trait Agents: Send + Sync {
+    /// Registers an agent. A name or key that exists, in whatever status, is a conflict.
+    async fn register_agent(&self, agent: &Agent, event: &Change) -> Result<(), StoreError>;
+
+    /// A tenant's agents by name.
+    async fn agents(&self, tenant: &TenantName) -> Result<Vec<Agent>, StoreError>;
+
+    /// The agent that holds this key, in whatever status.
+    async fn agent_by_key(&self, key: &PublicKey) -> Result<Option<Agent>, StoreError>;
+
+    /// Disables an agent and revokes what it was issued, in one transaction. Twice is not an error: the entry is the first one's.
+    async fn disable_agent(
+        &self,
+        tenant: &TenantName,
+        name: &AgentName,
+        forget_after: Timestamp,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<Entry, StoreError>;
+
+    /// Adds a grant to an agent that exists.
+    async fn add_grant(&self, grant: &Grant, at: Timestamp, event: &Change) -> Result<(), StoreError>;
+
+    /// A tenant's grants, oldest first; of one agent if named.
+    async fn grants(&self, tenant: &TenantName, agent: Option<&AgentName>) -> Result<Vec<Grant>, StoreError>;
+
+    /// Removes a grant and revokes what was minted under it, in one transaction.
+    async fn remove_grant(
+        &self,
+        tenant: &TenantName,
+        id: GrantId,
+        forget_after: Timestamp,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<Entry, StoreError>;
+
+    /// The agent with this key, its grants and the log's head, all of one moment. `NotFound` if no agent has the key.
+    async fn issue_context(&self, key: &PublicKey) -> Result<IssueContext, StoreError>;
+
+    /// Records an issued writ.
+    async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError>;
+
+    /// The issued writ with this id, if it is known.
+    async fn issued(&self, id: BlockId) -> Result<Option<IssuedWrit>, StoreError>;
+
+    /// Uses up a single-use identifier (an assertion's `jti`, a proof's id) until it expires: true the first time.
+    /// Identifiers whose time is over at `at` may be dropped.
+    async fn use_once(&self, id: &[u8; 32], until: Timestamp, at: Timestamp) -> Result<bool, StoreError>;
+}

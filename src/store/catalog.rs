@@ -1,0 +1,47 @@
+//! Services of the catalog.
+
+use async_trait::async_trait;
+
+use crate::audit::Change;
+use crate::clock::Timestamp;
+use crate::id::{ServiceName, TenantName};
+use crate::store::StoreError;
+
+/// Every service of an installation at one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCatalog {
+    /// Grows with every change; 0 for a catalog that was never changed.
+    pub version: u64,
+    /// Each service as the JSON text of a checked `catalog::Service`.
+    pub services: Vec<(TenantName, ServiceName, Box<str>)>,
+}
+
+/// Services.
+#[async_trait]
+pub trait CatalogStore: Send + Sync {
+    /// Adds a service or replaces the one of that name; answers the catalog's new version.
+    /// A service name belongs to one tenant of the installation: taken by another tenant, it is a conflict.
+    async fn put_service(
+        &self,
+        tenant: &TenantName,
+        name: &ServiceName,
+        json: &str,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<u64, StoreError>;
+
+    /// Removes a service; answers the catalog's new version.
+    async fn remove_service(
+        &self,
+        tenant: &TenantName,
+        name: &ServiceName,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<u64, StoreError>;
+
+    /// The whole catalog, by tenant and name, all of one moment.
+    async fn catalog(&self) -> Result<StoredCatalog, StoreError>;
+
+    /// The catalog's version.
+    async fn catalog_version(&self) -> Result<u64, StoreError>;
+}
