@@ -12,10 +12,14 @@
 //! | [`policy`] | what may be issued, what may be done | allow by default |
 //! | [`vault`] | sealing secrets, applying them to a request | show a secret |
 //! | [`audit`] | what happened, in hash chains | hold a token or a secret |
+//! | `config` | settings files, checked | read the environment |
+//! | `wire` | every message between an edge and its authority | talk to anybody |
 //! | `store` | durable state: SQLite, Postgres | decide |
 
 pub mod audit;
 pub mod clock;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod id;
 pub mod key;
 pub mod policy;
@@ -25,3 +29,5 @@ pub mod secret;
 pub mod store;
 pub mod token;
 pub mod vault;
+#[cfg(feature = "server")]
+pub mod wire;

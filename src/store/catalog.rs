@@ -10,7 +10,8 @@ use crate::store::StoreError;
 /// Every service of an installation at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredCatalog {
-    /// Grows with every change; 0 for a catalog that was never changed.
+    /// Grows with every change of a service, a credential or a root key (edges drop what they were lent when it does);
+    /// 0 for an installation where nothing was ever changed.
     pub version: u64,
     /// Each service as the JSON text of a checked `catalog::Service`.
     pub services: Vec<(TenantName, ServiceName, Box<str>)>,

@@ -1,0 +1,290 @@
+//! Every message between an edge and its authority. `spec/wire.md` is the contract.
+//!
+//! An edge signs every request (a DPoP proof by its own key, `bdh` over the body); the authority signs every answer, over
+//! the proof's id, so that an answer can be neither forged by whoever stands in between nor replayed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Checkpoint, Head, Record};
+use crate::clock::Timestamp;
+use crate::id::{AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
+use crate::key::{KeyPair, PublicKey, sha256};
+use crate::revocation::Entry;
+use crate::secret::Secret;
+use crate::token::RootKeys;
+use crate::token::proof::ProofId;
+use crate::vault::{CredentialKind, Lent};
+
+/// The header that carries the authority's signature of an answer.
+pub const SIGNATURE_HEADER: &str = "writ-signature";
+/// The longest body of a message in bytes, in either direction.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// The most log entries in one answer.
+pub const ENTRIES_MAX: u32 = 1000;
+/// The longest an authority may hold a feed request, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 1000;
+
+/// `POST /v1/edge/join`: an edge uses up its ticket. Proven by the key it will keep.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinRequest {
+    /// The ticket's secret.
+    pub secret: String,
+    /// The origin at which agents reach it.
+    pub origin: Box<str>,
+    /// Whether it demands its own nonce in every proof.
+    pub nonce: bool,
+}
+
+/// The answer to [`JoinRequest`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinReply {
+    /// The name it has now.
+    pub name: EdgeName,
+    /// The deployment it belongs to.
+    pub audience: AudienceName,
+}
+
+/// `POST /v1/edge/feed`: says what the edge knows, asks for what it doesn't, and renews its lease.
+///
+/// `known` is also the acknowledgement: by sending it the edge states that its set holds every entry up to there and
+/// that the open streams those entries kill are cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedRequest {
+    /// The log as far as it is known; `None` asks for a snapshot.
+    pub known: Option<u64>,
+    /// The settings' version that is known; `None` asks for them.
+    pub settings: Option<u64>,
+    /// How long the authority may hold the request while there is nothing new, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// The answer to [`FeedRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedReply {
+    /// The log's head, read after the request came. The lease is renewed only for an edge that then knows all of it.
+    pub head: u64,
+    /// How long the lease is, in milliseconds, from when the request was sent.
+    pub lease_ms: u64,
+    /// The authority's wall clock, for the edge to notice that its own is wrong.
+    pub now: Timestamp,
+    /// What was asked for beyond what is known.
+    pub log: Log,
+    /// Present when the edge's are missing or older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+}
+
+/// What a feed answer says of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Log {
+    /// Forget what is known; this is every entry that still matters, up to the head.
+    Snapshot(Vec<Entry>),
+    /// The next entries, without a gap; fewer than up to the head when there are many.
+    Next(Vec<Entry>),
+}
+
+/// What an edge needs besides the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Grows with every change of a service, a credential or a root key.
+    pub version: u64,
+    /// The issuer of the writs it accepts.
+    pub issuer: Box<str>,
+    /// The deployment it belongs to.
+    pub audience: AudienceName,
+    /// The root keys it trusts.
+    pub root_keys: RootKeys,
+    /// The services, each a checked `catalog::Service`.
+    pub services: Vec<OfferedService>,
+}
+
+/// A service of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedService {
+    /// Whose writs may use it.
+    pub tenant: TenantName,
+    /// The service.
+    pub service: serde_json::Value,
+}
+
+/// `POST /v1/edge/lend`: asks for the credential of one service, with a writ that is live there as the reason.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LendRequest {
+    /// The token that is to be served. The authority verifies it for itself.
+    pub token: String,
+    /// The service.
+    pub service: ServiceName,
+    /// The request that needs it.
+    pub request: RequestId,
+}
+
+/// The answer to [`LendRequest`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LendReply {
+    /// The credential.
+    pub credential: CredentialName,
+    /// How it is presented.
+    pub kind: CredentialKind,
+    /// The secret.
+    pub secret: WireSecret,
+    /// Its version.
+    pub version: u32,
+    /// How long it may be kept in memory, in milliseconds from when the request was sent.
+    pub keep_ms: u64,
+}
+
+impl LendReply {
+    /// The credential to apply.
+    pub fn lent(self) -> Lent {
+        Lent { kind: self.kind, secret: self.secret.0, version: self.version }
+    }
+}
+
+/// A secret on its way from authority to edge: the one place where a secret is serialised.
+#[derive(Debug)]
+pub struct WireSecret(pub Secret<String>);
+
+impl Serialize for WireSecret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for WireSecret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Secret::new(text)))
+    }
+}
+
+/// `POST /v1/edge/audit`: ships records of the edge's journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditShipment {
+    /// The next records, in order.
+    pub records: Vec<Record>,
+    /// The edge's signature of where its chain then ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// The answer to [`AuditShipment`]: everything up to this head is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditReceipt {
+    /// Where the stored chain ends.
+    pub head: Head,
+}
+
+/// What an operator hands to whoever starts an edge: where the authority is, by which key to know it, and the secret.
+///
+/// Written `writ-join-<base64url of JSON>`; one text, to be pasted once.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTicketText {
+    /// The authority's URL; also the issuer of its writs.
+    pub issuer: Box<str>,
+    /// The key that signs its answers.
+    pub authority_key: PublicKey,
+    /// The name the edge will have.
+    pub name: EdgeName,
+    /// The deployment it will belong to.
+    pub audience: AudienceName,
+    /// The one-time secret.
+    pub secret: WireSecret,
+}
+
+/// A text that is not a join ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a join ticket: paste the whole `writ-join-…` line that `writ edge ticket` printed")]
+pub struct InvalidTicket;
+
+const TICKET_PREFIX: &str = "writ-join-";
+const TICKET_BYTES_MAX: usize = 4096;
+
+impl JoinTicketText {
+    /// The text form. A secret: print it once, to the operator.
+    pub fn to_text(&self) -> Secret<String> {
+        // Expect safety: strings and a map with fixed keys always serialise.
+        let json = serde_json::to_vec(self).expect("a ticket serialises");
+        Secret::new(format!("{TICKET_PREFIX}{}", URL_SAFE_NO_PAD.encode(json)))
+    }
+
+    /// Reads the text form, surrounding white space ignored.
+    pub fn parse(text: &str) -> Result<Self, InvalidTicket> {
+        let encoded = text.trim().strip_prefix(TICKET_PREFIX).ok_or(InvalidTicket)?;
+        if encoded.len() > TICKET_BYTES_MAX {
+            return Err(InvalidTicket);
+        }
+        let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| InvalidTicket)?;
+        serde_json::from_slice(&json).map_err(|_| InvalidTicket)
+    }
+}
+
+/// Signs an answer to the request that `proof` proved: the value of [`SIGNATURE_HEADER`].
+pub fn sign_reply(key: &KeyPair, proof: ProofId, status: u16, body: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(key.sign(&signed_text(proof, status, body)))
+}
+
+/// Whether `signature` is the authority's, for this answer to this request.
+pub fn verify_reply(key: &PublicKey, proof: ProofId, status: u16, body: &[u8], signature: &str) -> bool {
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(signature) else { return false };
+    <[u8; 64]>::try_from(bytes.as_slice())
+        .is_ok_and(|signature| key.verifies(&signed_text(proof, status, body), &signature))
+}
+
+fn signed_text(proof: ProofId, status: u16, body: &[u8]) -> Vec<u8> {
+    let mut text = b"writ reply v1\n".to_vec();
+    text.extend_from_slice(&proof.0);
+    text.extend_from_slice(&status.to_be_bytes());
+    text.extend_from_slice(&sha256(body));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> JoinTicketText {
+        JoinTicketText {
+            issuer: "https://authority.example".into(),
+            authority_key: KeyPair::from_seed(&[1; 32]).public(),
+            name: "edge-1".parse().unwrap(),
+            audience: "main".parse().unwrap(),
+            secret: WireSecret(Secret::new("s3cret".into())),
+        }
+    }
+
+    #[test]
+    fn a_ticket_round_trips_and_does_not_print_its_secret() {
+        let text = ticket().to_text();
+        let again = JoinTicketText::parse(&format!("  {}\n", text.expose())).unwrap();
+        assert_eq!(again.secret.0.expose(), "s3cret");
+        assert!(!format!("{again:?}").contains("s3cret"));
+        for bad in ["", "writ-join-", "writ-join-e30", &text.expose()[1..]] {
+            assert!(JoinTicketText::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_counts_for_its_request_its_status_and_its_body_only() {
+        let (key, proof) = (KeyPair::from_seed(&[1; 32]), ProofId([2; 16]));
+        let signature = sign_reply(&key, proof, 200, b"{}");
+        assert!(verify_reply(&key.public(), proof, 200, b"{}", &signature));
+        assert!(!verify_reply(&key.public(), ProofId([3; 16]), 200, b"{}", &signature));
+        assert!(!verify_reply(&key.public(), proof, 503, b"{}", &signature));
+        assert!(!verify_reply(&key.public(), proof, 200, b"{ }", &signature));
+        assert!(!verify_reply(&KeyPair::from_seed(&[4; 32]).public(), proof, 200, b"{}", &signature));
+        assert!(!verify_reply(&key.public(), proof, 200, b"{}", "not base64"));
+    }
+}
