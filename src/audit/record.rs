@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::event::Event;
 use crate::clock::Timestamp;
 use crate::id::{EdgeName, text_form};
-use crate::key::{KeyPair, PublicKey};
+use crate::key::{KeyPair, PublicKey, sha256};
 
 /// Who writes a chain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +49,8 @@ text_form!(Source);
 
 /// One record of a chain.
 ///
-/// The event is kept as the exact JSON text that was hashed, so that a reader never has to re-serialise it.
+/// The event is kept as the exact JSON text that was hashed, so that a reader never has to re-serialise it. A store keeps
+/// it as text, and no internally tagged or flattened type may hold a record: both would write the event anew.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Whose chain.
@@ -96,6 +97,9 @@ pub enum ChainError {
     /// A record's hash is not that of its contents.
     #[error("record {0} was changed: its hash does not match its contents")]
     Changed(u64),
+    /// A record is whole, but its event is not one that this version knows.
+    #[error("the event of record {0} cannot be read: it was written by a newer writ")]
+    Unreadable(u64),
     /// A record does not follow the one before it.
     #[error("record {0} does not follow the record before it: records were removed, added or reordered")]
     Broken(u64),
@@ -115,10 +119,16 @@ impl Head {
 }
 
 impl Record {
+    /// The longest event text, in bytes.
+    pub const EVENT_BYTES_MAX: usize = 65_536;
+
     /// The record that follows `head`.
     pub fn after(head: &Head, source: Source, at: Timestamp, event: &Event) -> Self {
-        let _ = (head, source, at, event);
-        todo!()
+        // Expect safety: an event has only string keys and no map or number that JSON cannot write.
+        let event = serde_json::value::to_raw_value(event).expect("an event is written as JSON");
+        let seq = head.seq.saturating_add(1);
+        let hash = hashed(&source, seq, at, &head.hash, event.get());
+        Self { source, seq, at, event, previous: head.hash.clone(), hash }
     }
 
     /// The head of a chain that ends here.
@@ -128,20 +138,183 @@ impl Record {
 
     /// Checks that this record is unchanged and follows `head`.
     pub fn follows(&self, head: &Head) -> Result<(), ChainError> {
-        let _ = head;
-        todo!()
+        self.is_whole()?;
+        if Some(self.seq) != head.seq.checked_add(1) || self.previous != head.hash {
+            return Err(ChainError::Broken(self.seq));
+        }
+        Ok(())
     }
+
+    /// Checks that the hash is that of the contents. Says nothing about the record before it.
+    pub fn is_whole(&self) -> Result<(), ChainError> {
+        // The form of `previous` first: with a line break in it, two records would have one hashed text.
+        let whole = is_hash(&self.previous)
+            && *hashed(&self.source, self.seq, self.at, &self.previous, self.event.get()) == *self.hash;
+        if whole { Ok(()) } else { Err(ChainError::Changed(self.seq)) }
+    }
+
+    /// The event, read from its text.
+    pub fn read(&self) -> Result<Event, ChainError> {
+        serde_json::from_str(self.event.get()).map_err(|_| ChainError::Unreadable(self.seq))
+    }
+}
+
+/// The hash of a record in hexadecimal: SHA-256 over six lines, of which only the last may hold a line break.
+fn hashed(source: &Source, seq: u64, at: Timestamp, previous: &str, event: &str) -> Box<str> {
+    let text = format!("writ audit record v1\n{source}\n{seq}\n{}\n{previous}\n{event}", at.millis());
+    hex::encode(sha256(text.as_bytes())).into()
+}
+
+/// 64 lower-case hexadecimal digits.
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Checkpoint {
     /// Signs that `source`'s chain has `head` at `at`.
     pub fn sign(source: Source, head: Head, at: Timestamp, key: &KeyPair) -> Self {
-        let _ = (source, head, at, key);
-        todo!()
+        let signature = hex::encode(key.sign(stated(&source, &head, at, &key.public()).as_bytes())).into();
+        Self { source, head, at, key: key.public(), signature }
     }
 
-    /// Checks the signature.
+    /// Checks the signature. Whether the key is the source's own is the caller's to know.
     pub fn verify(&self) -> Result<(), ChainError> {
-        todo!()
+        let mut signature = [0; 64];
+        let decoded = hex::decode_to_slice(&*self.signature, &mut signature).is_ok();
+        let text = stated(&self.source, &self.head, self.at, &self.key);
+        // One text form of the signature: the decoder would take upper case too.
+        let canonical = !self.signature.bytes().any(|byte| byte.is_ascii_uppercase());
+        if decoded && canonical && is_hash(&self.head.hash) && self.key.verifies(text.as_bytes(), &signature) {
+            return Ok(());
+        }
+        Err(ChainError::Signature(self.head.seq))
+    }
+}
+
+/// What a checkpoint's signature is over.
+fn stated(source: &Source, head: &Head, at: Timestamp, key: &PublicKey) -> String {
+    format!("writ audit checkpoint v1\n{source}\n{}\n{}\n{}\n{key}", head.seq, head.hash, at.millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::event::{Actor, Change};
+    use proptest::prelude::*;
+
+    fn change(object: &str) -> Event {
+        Event::Change(Change {
+            actor: Actor::Operator("root".parse().unwrap()),
+            action: "agent.register".into(),
+            object: object.into(),
+            tenant: None,
+            detail: serde_json::Map::new(),
+        })
+    }
+
+    fn record(object: &str) -> Record {
+        Record::after(&Head::empty(), Source::Authority, Timestamp::from_millis(1_795_000_000_123), &change(object))
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint::sign(
+            Source::Edge("edge-1".parse().unwrap()),
+            record("a").head(),
+            Timestamp::from_millis(7),
+            &KeyPair::from_seed(&[3; 32]),
+        )
+    }
+
+    #[test]
+    fn the_hashed_text_is_the_one_of_the_specification() {
+        let text = format!(
+            "writ audit record v1\nauthority\n1\n1795000000123\n{}\n{}",
+            "0".repeat(64),
+            r#"{"type":"change","actor":{"kind":"operator","name":"root"},"action":"agent.register","object":"a"}"#
+        );
+        assert_eq!(*record("a").hash, *hex::encode(sha256(text.as_bytes())));
+    }
+
+    #[test]
+    fn the_hash_survives_a_trip_through_json() {
+        let text = serde_json::to_string(&record("\"\\ \u{202e} ä\n")).unwrap();
+        let again: Record = serde_json::from_str(&text).unwrap();
+        again.follows(&Head::empty()).unwrap();
+        assert_eq!(again.read().unwrap(), change("\"\\ \u{202e} ä\n"));
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    }
+
+    #[test]
+    fn a_record_follows_only_the_one_before_it() {
+        let first = record("a");
+        let second = Record::after(&first.head(), Source::Authority, Timestamp::from_millis(0), &change("b"));
+        second.follows(&first.head()).unwrap();
+        assert_eq!(second.follows(&Head::empty()), Err(ChainError::Broken(2)));
+        assert_eq!(second.follows(&record("other").head()), Err(ChainError::Broken(2)));
+        assert_eq!(first.follows(&first.head()), Err(ChainError::Broken(1)));
+        let end = Head { seq: u64::MAX, ..Head::empty() };
+        assert!(Record::after(&end, Source::Authority, Timestamp::from_millis(0), &change("b")).follows(&end).is_err());
+    }
+
+    #[test]
+    fn a_line_moved_between_the_previous_hash_and_the_event_is_a_change() {
+        let honest = record("a");
+        let (previous, event) = (honest.previous.to_string(), honest.event.get().to_owned());
+        // Both write the same six or seven lines, and only one of them is a record.
+        let moved = Record {
+            previous: format!("{previous}\n1").into(),
+            event: serde_json::value::RawValue::from_string(event.clone()).unwrap(),
+            hash: hashed(&honest.source, 1, honest.at, &format!("{previous}\n1"), &event),
+            ..honest
+        };
+        assert_eq!(moved.is_whole(), Err(ChainError::Changed(1)));
+    }
+
+    #[test]
+    fn a_checkpoint_holds_for_what_was_signed_and_nothing_else() {
+        let signed = checkpoint();
+        signed.verify().unwrap();
+        let other_key = KeyPair::from_seed(&[4; 32]).public();
+        for changed in [
+            Checkpoint { source: Source::Authority, ..signed.clone() },
+            Checkpoint { head: Head { seq: 2, ..signed.head.clone() }, ..signed.clone() },
+            Checkpoint { head: Head { hash: Head::empty().hash, ..signed.head.clone() }, ..signed.clone() },
+            Checkpoint { at: Timestamp::from_millis(8), ..signed.clone() },
+            Checkpoint { key: other_key, ..signed.clone() },
+            Checkpoint { signature: signed.signature.to_uppercase().into(), ..signed.clone() },
+            Checkpoint { signature: "".into(), ..signed.clone() },
+        ] {
+            assert!(matches!(changed.verify(), Err(ChainError::Signature(_))), "{changed:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_byte_of_a_record_is_found(object: String, place: prop::sample::Index, xor in 1_u8..=255) {
+            let honest = record(&object);
+            let mut bytes = serde_json::to_vec(&honest).unwrap();
+            let at = place.index(bytes.len());
+            bytes[at] ^= xor;
+            // Either it is no record any more, or it does not follow: there is no third.
+            if let Ok(changed) = serde_json::from_slice::<Record>(&bytes) {
+                prop_assert!(changed.follows(&Head::empty()).is_err(), "{}", String::from_utf8_lossy(&bytes));
+            }
+        }
+
+        #[test]
+        fn any_changed_byte_of_a_checkpoint_is_found(place: prop::sample::Index, xor in 1_u8..=255) {
+            let mut bytes = serde_json::to_vec(&checkpoint()).unwrap();
+            let at = place.index(bytes.len());
+            bytes[at] ^= xor;
+            if let Ok(changed) = serde_json::from_slice::<Checkpoint>(&bytes) {
+                prop_assert!(changed.verify().is_err(), "{}", String::from_utf8_lossy(&bytes));
+            }
+        }
+
+        #[test]
+        fn sources_round_trip(name in "[a-z0-9][a-z0-9._-]{0,63}") {
+            let source = Source::Edge(name.parse().unwrap());
+            prop_assert_eq!(source.to_string().parse::<Source>().unwrap(), source);
+        }
     }
 }

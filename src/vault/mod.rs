@@ -4,6 +4,7 @@
 
 pub mod credential;
 pub mod seal;
+pub mod spelling;
 
 pub use credential::{Apply, CredentialKind, InvalidCredential, Lent};
 pub use seal::{Binding, Kek, KekId, Keyring, Sealed, VaultError};
