@@ -124,7 +124,7 @@ impl CredentialKind {
             }
             Self::Query { name } => {
                 let fits = (1..=PARAMETER_BYTES_MAX).contains(&name.len());
-                let plain = name.bytes().all(|byte| spelling::is_unreserved(byte));
+                let plain = name.bytes().all(spelling::is_unreserved);
                 if fits && plain { Ok(()) } else { Err(InvalidCredential::Parameter) }
             }
         }
