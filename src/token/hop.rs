@@ -1,9 +1,14 @@
 //! What a holder does offline: delegate to another key, narrow, seal.
 
+use biscuit_auth::builder::Term;
+
 use crate::clock::Timestamp;
 use crate::id::{AgentName, BlockId};
 use crate::key::{KeyPair, PublicKey};
+use crate::token::block::{BlockWriter, Party, date, key, string};
 use crate::token::capability::Capability;
+use crate::token::container::Container;
+use crate::token::inspect::inspect;
 use crate::token::limits::Limits;
 use crate::token::raw::RawToken;
 use crate::token::verify::TokenError;
@@ -62,6 +67,8 @@ pub enum HopError {
 }
 
 /// Appends a hop signed by `holder` that hands the token on. `next_key_seed` is 32 fresh random bytes.
+///
+/// Offline: nobody is asked. The result keeps to the profile, and its hop may end later than its parent without effect.
 pub fn delegate(
     token: &RawToken,
     holder: &KeyPair,
@@ -69,8 +76,24 @@ pub fn delegate(
     next_key_seed: &[u8; 32],
     limits: &Limits,
 ) -> Result<RawToken, HopError> {
-    let _ = (token, holder, hop, next_key_seed, limits);
-    todo!()
+    let container = open(token, limits)?;
+    let expected = inspect(token, limits)?.claims().holder().ok_or(HopError::Bearer)?;
+    if expected != holder.public() {
+        return Err(HopError::NotTheHolder(expected));
+    }
+    let mut block = BlockWriter::after(&container, Party::Third);
+    block.fact("cnf", vec![key(&hop.holder)]);
+    block.fact("id", vec![Term::Bytes(hop.id.as_bytes().to_vec())]);
+    block.fact("exp", vec![date(hop.expires)]);
+    if let Some(not_before) = hop.not_before {
+        block.fact("nbf", vec![date(not_before)]);
+    }
+    if let Some(agent) = &hop.agent {
+        block.fact("agent", vec![string(agent.as_str())]);
+    }
+    write_checks(&mut block, &hop.narrowing, limits)?;
+    let appended = container.append(block.finish(), Some(holder), next_key_seed);
+    finish(&appended.ok_or(HopError::Sealed)?, limits)
 }
 
 /// Appends an ordinary block of checks. Anybody who has the token can.
@@ -80,12 +103,41 @@ pub fn narrow(
     next_key_seed: &[u8; 32],
     limits: &Limits,
 ) -> Result<RawToken, HopError> {
-    let _ = (token, narrowing, next_key_seed, limits);
-    todo!()
+    let container = open(token, limits)?;
+    let mut block = BlockWriter::after(&container, Party::First);
+    write_checks(&mut block, narrowing, limits)?;
+    let appended = container.append(block.finish(), None, next_key_seed);
+    finish(&appended.ok_or(HopError::Sealed)?, limits)
 }
 
 /// Closes the token: it verifies as before, and nothing can be appended.
 pub fn seal(token: &RawToken, limits: &Limits) -> Result<RawToken, HopError> {
-    let _ = (token, limits);
-    todo!()
+    finish(&open(token, limits)?.seal().ok_or(HopError::Sealed)?, limits)
+}
+
+/// The container of a token that keeps to the profile and is not sealed.
+fn open(token: &RawToken, limits: &Limits) -> Result<Container, HopError> {
+    if inspect(token, limits)?.claims().is_sealed() {
+        return Err(HopError::Sealed);
+    }
+    Ok(Container::decode(token, limits)?)
+}
+
+fn write_checks(block: &mut BlockWriter, narrowing: &Narrowing, limits: &Limits) -> Result<(), HopError> {
+    if !narrowing.capabilities.is_empty() {
+        block.check_capabilities(&narrowing.capabilities);
+    }
+    if let Some(until) = narrowing.until {
+        block.check_until(until);
+    }
+    for text in &narrowing.checks {
+        block.check(text, limits).map_err(|rule| HopError::Check { check: text.chars().take(80).collect(), rule })?;
+    }
+    Ok(())
+}
+
+fn finish(container: &Container, limits: &Limits) -> Result<RawToken, HopError> {
+    let token = RawToken::from_bytes(&container.encode(), limits)?;
+    inspect(&token, limits)?;
+    Ok(token)
 }

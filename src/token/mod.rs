@@ -3,9 +3,12 @@
 //! `RawToken -verify-> Chain -current-> VerifiedToken -prove-> HeldToken`: each arrow is the only constructor of the
 //! next type. Pure: time and randomness are arguments. Never decides whether a request is allowed.
 
+mod block;
 pub mod capability;
 pub mod chain;
 pub mod check;
+mod compile;
+mod container;
 pub mod hop;
 pub mod inspect;
 pub mod limits;
@@ -14,6 +17,8 @@ pub mod operation;
 pub mod profile;
 pub mod proof;
 pub mod raw;
+mod strict_json;
+mod symbols;
 pub mod verify;
 
 pub use capability::{Capability, Path};

@@ -1,1 +1,344 @@
 //! The block profile, enforced on parsed blocks before anything is evaluated.
+//!
+//! Who may state what: the authority block its facts, a hop its own, a narrowing block nothing. Everybody may add checks.
+
+use biscuit_auth::datalog::SymbolTable;
+use biscuit_auth::format::schema;
+use prost::Message as _;
+
+use crate::clock::Timestamp;
+use crate::id::{AgentName, BlockId, GrantId, Subject};
+use crate::key::PublicKey;
+use crate::token::capability::Capability;
+use crate::token::chain::{Authority, Hop, ProofCovers};
+use crate::token::check::{Check, Constant};
+use crate::token::compile::{self, DATE_MAX, Rule};
+use crate::token::container::{Container, SignedBlock};
+use crate::token::limits::Limits;
+use crate::token::symbols::{Symbols, extend, own_table};
+use crate::token::verify::TokenError;
+
+/// The version of this profile, stated by the fact `writ(1)`.
+pub const VERSION: i64 = 1;
+/// The deepest chain an authority block may allow.
+pub const DEPTH_MAX: u8 = 15;
+
+/// Datalog 3.0, in which every block we write is read by every implementation.
+pub(super) const FIRST_PARTY_VERSION: u32 = 3;
+/// Datalog 3.2, which brought third-party blocks.
+pub(super) const THIRD_PARTY_VERSION: u32 = 5;
+/// Datalog 3.3, the newest that biscuit-auth 6.0.0 reads.
+const BLOCK_VERSION_MAX: u32 = 6;
+
+/// What the blocks of a token state.
+pub(super) struct Contents {
+    pub(super) authority: Authority,
+    pub(super) hops: Vec<Hop>,
+    pub(super) checks: Vec<Check>,
+}
+
+pub(super) fn read(container: &Container, limits: &Limits) -> Result<Contents, TokenError> {
+    let mut shared = SymbolTable::new();
+    let mut authority = None;
+    let mut hops = Vec::new();
+    let mut checks = Vec::new();
+    for (index, signed) in container.blocks.iter().enumerate() {
+        let block = Block::read(index, signed, &mut shared, limits)?;
+        match (index, &signed.external) {
+            (0, _) => authority = Some(block.authority(limits)?),
+            (_, Some(external)) => {
+                let not_before = authority.as_ref().map(|authority: &Authority| authority.not_before);
+                hops.push(block.hop(external.key, not_before, limits)?);
+            }
+            (_, None) if block.facts.is_empty() => {}
+            (_, None) => return Err(block.breaks("an unsigned block states a fact: only checks are allowed")),
+        }
+        checks.extend(block.checks);
+    }
+    // A container has at least its authority block.
+    let authority = authority.ok_or(TokenError::Malformed("no authority block"))?;
+    Ok(Contents { authority, hops, checks })
+}
+
+/// One block, its form checked; not yet who may state what.
+struct Block {
+    index: usize,
+    facts: Vec<Fact>,
+    checks: Vec<Check>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Fact {
+    name: Box<str>,
+    values: Vec<Constant>,
+}
+
+impl Block {
+    fn read(index: usize, signed: &SignedBlock, shared: &mut SymbolTable, limits: &Limits) -> Result<Self, TokenError> {
+        let breaks = |rule| TokenError::Profile { block: index, rule };
+        let block = schema::Block::decode(signed.payload.as_slice())
+            .map_err(|_| TokenError::Malformed("a block is not a Biscuit block"))?;
+        if block.encode_to_vec() != signed.payload {
+            return Err(TokenError::Malformed("a block is not in canonical encoding"));
+        }
+        check_form(&block, signed.external.is_some(), limits).map_err(breaks)?;
+        if block.facts.len() > limits.facts_max {
+            return Err(TokenError::TooLarge("facts"));
+        }
+        if block.checks.len() > limits.checks_max {
+            return Err(TokenError::TooLarge("checks"));
+        }
+        let own = own_table(&block.symbols).map_err(breaks)?;
+        let table = if signed.external.is_some() {
+            &own
+        } else {
+            extend(shared, &own).map_err(breaks)?;
+            &*shared
+        };
+        let symbols = Symbols::new(table, limits.string_bytes_max);
+        let facts = block.facts.iter().map(|fact| read_fact(fact, &symbols)).collect::<Result<Vec<_>, _>>();
+        let checks = block.checks.iter().map(|check| compile::check(check, index, &symbols, limits));
+        let checks = checks.collect::<Result<Vec<_>, _>>();
+        Ok(Self { index, facts: facts.map_err(breaks)?, checks: checks.map_err(breaks)? })
+    }
+
+    fn breaks(&self, rule: Rule) -> TokenError {
+        TokenError::Profile { block: self.index, rule }
+    }
+}
+
+/// What holds for every block, whoever signed it.
+fn check_form(block: &schema::Block, third_party: bool, limits: &Limits) -> Result<(), Rule> {
+    let min = if third_party { THIRD_PARTY_VERSION } else { FIRST_PARTY_VERSION };
+    if !(min..=BLOCK_VERSION_MAX).contains(&block.version.unwrap_or(0)) {
+        return Err("the block version is not one that the profile knows");
+    }
+    if !block.rules.is_empty() {
+        return Err("rules are not allowed");
+    }
+    if !block.scope.is_empty() || !block.public_keys.is_empty() {
+        return Err("`trusting` is not allowed");
+    }
+    if block.context.as_ref().is_some_and(|context| context.len() > limits.string_bytes_max) {
+        return Err("a string or byte string is too long");
+    }
+    Ok(())
+}
+
+fn read_fact(fact: &schema::Fact, symbols: &Symbols<'_>) -> Result<Fact, Rule> {
+    const TERMS_MAX: usize = 4;
+    if fact.predicate.terms.len() > TERMS_MAX {
+        return Err("a fact has too many terms");
+    }
+    let values = fact.predicate.terms.iter().map(|term| compile::constant(term, symbols)).collect::<Result<_, _>>()?;
+    Ok(Fact { name: symbols.name(fact.predicate.name)?.into(), values })
+}
+
+const AUTHORITY_FACTS: [&str; 16] = [
+    "writ",
+    "issuer",
+    "audience",
+    "tenant",
+    "subject",
+    "session",
+    "agent",
+    "cnf",
+    "capability",
+    "grant",
+    "id",
+    "nbf",
+    "exp",
+    "max_depth",
+    "epoch",
+    "proof_covers",
+];
+const HOP_FACTS: [&str; 5] = ["cnf", "id", "exp", "nbf", "agent"];
+
+impl Block {
+    fn authority(&self, limits: &Limits) -> Result<Authority, TokenError> {
+        if self.facts.iter().any(|fact| !AUTHORITY_FACTS.contains(&&*fact.name)) {
+            return Err(self.breaks("the authority block states a fact that the profile does not know"));
+        }
+        if self.count("capability") > limits.capabilities_max {
+            return Err(TokenError::TooLarge("capabilities"));
+        }
+        self.authority_facts().map_err(|rule| self.breaks(rule))
+    }
+
+    fn authority_facts(&self) -> Result<Authority, Rule> {
+        self.no_fact_twice()?;
+        if self.one("writ", integer, "`writ` stands once, an integer")? != VERSION {
+            return Err("`writ` names a version of the profile that is not 1");
+        }
+        let authority = Authority {
+            issuer: self.one("issuer", string, "`issuer` stands once, a string")?.into(),
+            audience: self.one("audience", parsed, "`audience` stands once, an audience name")?,
+            tenant: self.one("tenant", parsed, "`tenant` stands once, a tenant name")?,
+            subject: self.at_most_one("subject", parsed::<Subject>, "`subject` stands at most once, a subject")?,
+            session: self.at_most_one("session", parsed::<Subject>, "`session` stands at most once, a subject")?,
+            agent: self.one("agent", parsed, "`agent` stands once, an agent name")?,
+            holder: self.at_most_one("cnf", key, "`cnf` stands at most once, an Ed25519 public key of 32 bytes")?,
+            capabilities: self.all(
+                "capability",
+                capability,
+                "`capability` is a service name, an action and a resource",
+            )?,
+            grants: self.all("grant", |values| id(values).map(GrantId::from_bytes), "`grant` is 16 bytes")?,
+            id: self.one("id", |values| id(values).map(BlockId::from_bytes), "`id` stands once, 16 bytes")?,
+            not_before: self.one("nbf", date, "`nbf` stands once, a date before the year 10000")?,
+            expires: self.one("exp", nonzero_date, "`exp` stands once, a date after 1970 and before the year 10000")?,
+            depth_max: self.one("max_depth", depth, "`max_depth` stands once, an integer from 0 to 15")?,
+            epoch: self.one("epoch", epoch, "`epoch` stands once, an integer of at least 0")?,
+            proof_covers: self.proof_covers()?,
+        };
+        if authority.issuer.is_empty() {
+            return Err("`issuer` is empty");
+        }
+        if authority.not_before > authority.expires {
+            return Err("`nbf` lies after `exp`");
+        }
+        Ok(authority)
+    }
+
+    fn proof_covers(&self) -> Result<ProofCovers, Rule> {
+        const RULE: Rule = "`proof_covers` is \"query\" or \"body\"";
+        let mut covers = ProofCovers::default();
+        for what in self.all("proof_covers", string, RULE)? {
+            match what {
+                "query" => covers.query = true,
+                "body" => covers.body = true,
+                _ => return Err(RULE),
+            }
+        }
+        Ok(covers)
+    }
+
+    fn hop(
+        &self,
+        signed_by: PublicKey,
+        authority_not_before: Option<Timestamp>,
+        limits: &Limits,
+    ) -> Result<Hop, TokenError> {
+        if self.facts.iter().any(|fact| !HOP_FACTS.contains(&&*fact.name)) {
+            return Err(TokenError::Overreach { block: self.index });
+        }
+        let hop = self.hop_facts(signed_by).map_err(|rule| self.breaks(rule))?;
+        let ahead_s = match (hop.not_before, authority_not_before) {
+            (Some(hop), Some(authority)) => hop.secs().saturating_sub(authority.secs()),
+            (None, _) | (_, None) => 0,
+        };
+        if ahead_s > limits.not_before_ahead_s_max {
+            return Err(self.breaks("`nbf` of a hop lies too far after that of the authority block"));
+        }
+        Ok(hop)
+    }
+
+    fn hop_facts(&self, signed_by: PublicKey) -> Result<Hop, Rule> {
+        self.no_fact_twice()?;
+        Ok(Hop {
+            signed_by,
+            holder: self.one("cnf", key, "`cnf` of a hop stands once, an Ed25519 public key of 32 bytes")?,
+            id: self.one("id", |values| id(values).map(BlockId::from_bytes), "`id` of a hop stands once, 16 bytes")?,
+            expires: self.one(
+                "exp",
+                nonzero_date,
+                "`exp` of a hop stands once, a date after 1970 and before the year 10000",
+            )?,
+            not_before: self.at_most_one(
+                "nbf",
+                date,
+                "`nbf` of a hop stands at most once, a date before the year 10000",
+            )?,
+            agent: self.at_most_one(
+                "agent",
+                parsed::<AgentName>,
+                "`agent` of a hop stands at most once, an agent name",
+            )?,
+        })
+    }
+
+    fn no_fact_twice(&self) -> Result<(), Rule> {
+        let twice = self.facts.iter().enumerate().any(|(i, fact)| self.facts[..i].contains(fact));
+        if twice { Err("a fact stands twice") } else { Ok(()) }
+    }
+
+    fn count(&self, name: &str) -> usize {
+        self.facts.iter().filter(|fact| &*fact.name == name).count()
+    }
+
+    fn all<'a, T>(
+        &'a self,
+        name: &str,
+        read: impl Fn(&'a [Constant]) -> Option<T>,
+        rule: Rule,
+    ) -> Result<Vec<T>, Rule> {
+        let named = self.facts.iter().filter(|fact| &*fact.name == name);
+        named.map(|fact| read(&fact.values).ok_or(rule)).collect()
+    }
+
+    fn at_most_one<'a, T>(
+        &'a self,
+        name: &str,
+        read: impl Fn(&'a [Constant]) -> Option<T>,
+        rule: Rule,
+    ) -> Result<Option<T>, Rule> {
+        if self.count(name) > 1 {
+            return Err(rule);
+        }
+        Ok(self.all(name, read, rule)?.pop())
+    }
+
+    fn one<'a, T>(&'a self, name: &str, read: impl Fn(&'a [Constant]) -> Option<T>, rule: Rule) -> Result<T, Rule> {
+        self.at_most_one(name, read, rule)?.ok_or(rule)
+    }
+}
+
+fn integer(values: &[Constant]) -> Option<i64> {
+    if let [Constant::Integer(value)] = values { Some(*value) } else { None }
+}
+
+fn string(values: &[Constant]) -> Option<&str> {
+    if let [Constant::String(text)] = values { Some(text) } else { None }
+}
+
+fn parsed<T: std::str::FromStr>(values: &[Constant]) -> Option<T> {
+    string(values)?.parse().ok()
+}
+
+fn bytes(values: &[Constant]) -> Option<&[u8]> {
+    if let [Constant::Bytes(bytes)] = values { Some(bytes) } else { None }
+}
+
+fn id(values: &[Constant]) -> Option<[u8; 16]> {
+    bytes(values)?.try_into().ok()
+}
+
+fn key(values: &[Constant]) -> Option<PublicKey> {
+    PublicKey::from_bytes(bytes(values)?).ok()
+}
+
+fn date(values: &[Constant]) -> Option<Timestamp> {
+    match values {
+        [Constant::Date(secs)] if *secs <= DATE_MAX => i64::try_from(*secs).ok().map(Timestamp::from_secs),
+        _ => None,
+    }
+}
+
+fn nonzero_date(values: &[Constant]) -> Option<Timestamp> {
+    date(values).filter(|time| time.secs() > 0)
+}
+
+fn depth(values: &[Constant]) -> Option<u8> {
+    u8::try_from(integer(values)?).ok().filter(|depth| *depth <= DEPTH_MAX)
+}
+
+fn epoch(values: &[Constant]) -> Option<u64> {
+    u64::try_from(integer(values)?).ok()
+}
+
+fn capability(values: &[Constant]) -> Option<Capability> {
+    let [Constant::String(service), Constant::String(action), Constant::String(resource)] = values else {
+        return None;
+    };
+    Some(Capability { service: service.parse().ok()?, action: action.parse().ok()?, resource: resource.parse().ok()? })
+}

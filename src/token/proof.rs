@@ -1,9 +1,16 @@
 //! Proof of possession: DPoP (RFC 9449) by the token's last holder, Ed25519 only.
 
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
 use crate::clock::Timestamp;
-use crate::key::{KeyPair, PublicKey};
+use crate::key::{KeyPair, PublicKey, sha256};
 use crate::token::chain::{ProofCovers, VerifiedToken};
 use crate::token::raw::TokenDigest;
+use crate::token::strict_json::Object;
 
 /// The oldest proof that counts, in seconds.
 pub const AGE_S_MAX: i64 = 30;
@@ -11,6 +18,8 @@ pub const AGE_S_MAX: i64 = 30;
 pub const AHEAD_S_MAX: i64 = 5;
 /// The longest proof in bytes.
 pub const PROOF_BYTES_MAX: usize = 2048;
+/// The longest `jti` in bytes.
+pub const JTI_BYTES_MAX: usize = 256;
 
 /// The request that a proof is for.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +71,29 @@ pub enum ProofError {
     /// A nonce is demanded, and it carries none that counts.
     #[error("the proof needs the nonce of the `DPoP-Nonce` header")]
     Nonce,
+    /// A bound token came with the `Bearer` scheme. About the token, not the proof.
+    #[error("the token is bound to a key: send it with the `DPoP` scheme and a proof")]
+    Downgrade,
+    /// A bearer writ where none is accepted. About the token, not the proof.
+    #[error("bearer writs are not accepted here: ask the authority for one bound to a key")]
+    BearerRefused,
+}
+
+impl ProofError {
+    /// The reason code of `spec/token.md`, for the audit record.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "proof_missing",
+            Self::Malformed(_) => "proof_malformed",
+            Self::Key => "proof_key",
+            Self::Signature => "proof_signature",
+            Self::Mismatch(_) => "proof_mismatch",
+            Self::Time => "proof_time",
+            Self::Nonce => "proof_nonce",
+            Self::Downgrade => "token_downgrade",
+            Self::BearerRefused => "token_bearer_refused",
+        }
+    }
 }
 
 /// A proof that holds: which it is, and until when a replay of it would still be in time.
@@ -113,11 +145,54 @@ pub fn make(
     jti: &[u8; 16],
     now: Timestamp,
 ) -> String {
-    let _ = (holder, request, token, covers, nonce, jti, now);
-    todo!()
+    let x = URL_SAFE_NO_PAD.encode(holder.public().as_bytes());
+    let header = format!(r#"{{"typ":"{TYP}","alg":"{ALG}","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}}}"#);
+    let claims = Claims {
+        jti: URL_SAFE_NO_PAD.encode(jti),
+        htm: request.method,
+        htu: request.url,
+        iat: now.secs(),
+        ath: token.map(|token| URL_SAFE_NO_PAD.encode(token.0)),
+        nonce,
+        htq: covers.query.then(|| request.query_hash()),
+        bdh: covers.body.then(|| URL_SAFE_NO_PAD.encode(request.body_sha256.unwrap_or_else(|| sha256(b"")))),
+    };
+    // Expect safety: a structure of strings and one integer serialises.
+    let claims = serde_json::to_vec(&claims).expect("claims serialise");
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(holder.sign(signed.as_bytes()));
+    format!("{signed}.{signature}")
+}
+
+const TYP: &str = "dpop+jwt";
+const ALG: &str = "EdDSA";
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    jti: String,
+    htm: &'a str,
+    htu: &'a str,
+    iat: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ath: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    htq: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bdh: Option<String>,
+}
+
+impl ProvenRequest<'_> {
+    /// The `htq` of the request: of the empty string where there is no query.
+    fn query_hash(&self) -> String {
+        URL_SAFE_NO_PAD.encode(sha256(self.query.unwrap_or("").as_bytes()))
+    }
 }
 
 /// Checks a proof by `key`. With `token`, its `ath` must match (an edge); without, it must have none (the token endpoint).
+///
+/// Says nothing about replay: remember [`Proof::id`] until [`Proof::replayable_until`].
 pub fn check(
     proof: &str,
     key: Option<&PublicKey>,
@@ -127,8 +202,149 @@ pub fn check(
     nonce: NonceRule<'_>,
     now: Timestamp,
 ) -> Result<(PublicKey, Proof), ProofError> {
-    let _ = (proof, key, request, token, covers, nonce, now);
-    todo!()
+    let jws = Jws::parse(proof)?;
+    if key.is_some_and(|key| *key != jws.key) {
+        return Err(ProofError::Key);
+    }
+    if !jws.key.verifies(jws.signed, &jws.signature) {
+        return Err(ProofError::Signature);
+    }
+    check_request(&jws.claims, request, token, covers)?;
+    let iat = jws.claims.integer("iat").ok_or(ProofError::Malformed("`iat` is not a whole number"))?;
+    // The distance saturates for an `iat` at the ends of time, and is then outside the window.
+    if !(-AHEAD_S_MAX..=AGE_S_MAX).contains(&now.secs().saturating_sub(iat)) {
+        return Err(ProofError::Time);
+    }
+    let jti = jws.claims.text("jti").filter(|jti| (1..=JTI_BYTES_MAX).contains(&jti.len()));
+    let jti = jti.ok_or(ProofError::Malformed("`jti` is not a string of 1 to 256 bytes"))?;
+    check_nonce(&jws.claims, nonce)?;
+    let id = proof_id(&jws.key, &jti);
+    let replayable_until = Timestamp::from_secs(iat.saturating_add(AGE_S_MAX)).after(Duration::from_millis(999));
+    Ok((jws.key, Proof { id, replayable_until }))
+}
+
+/// A proof in its parts; its signature is unchecked.
+struct Jws<'a> {
+    signed: &'a [u8],
+    signature: [u8; 64],
+    key: PublicKey,
+    claims: Object,
+}
+
+impl<'a> Jws<'a> {
+    fn parse(proof: &'a str) -> Result<Self, ProofError> {
+        if proof.is_empty() {
+            return Err(ProofError::Missing);
+        }
+        if proof.len() > PROOF_BYTES_MAX {
+            return Err(ProofError::Malformed("it is too long"));
+        }
+        let three_parts = ProofError::Malformed("it is not three parts of base64url");
+        let (signed, signature) = proof.rsplit_once('.').ok_or_else(|| three_parts.clone())?;
+        let (header, claims) = signed.split_once('.').ok_or_else(|| three_parts.clone())?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| three_parts.clone());
+        let (header, claims, signature) = (decode(header)?, decode(claims)?, decode(signature)?);
+        let object = |bytes: &[u8]| {
+            Object::parse(bytes).ok_or(ProofError::Malformed("a part is not a JSON object without duplicate names"))
+        };
+        Ok(Self {
+            signed: signed.as_bytes(),
+            signature: signature.try_into().map_err(|_| ProofError::Malformed("its signature is not 64 bytes"))?,
+            key: header_key(&object(&header)?)?,
+            claims: object(&claims)?,
+        })
+    }
+}
+
+/// The key of a header that says exactly what it must. Nothing in it chooses how the proof is checked.
+fn header_key(header: &Object) -> Result<PublicKey, ProofError> {
+    if header.text("typ").as_deref() != Some(TYP) {
+        return Err(ProofError::Malformed("`typ` is not `dpop+jwt`"));
+    }
+    if header.text("alg").as_deref() != Some(ALG) {
+        return Err(ProofError::Malformed("`alg` is not `EdDSA`"));
+    }
+    if !header.has_exactly(&["alg", "jwk", "typ"]) {
+        return Err(ProofError::Malformed("its header has more than `typ`, `alg` and `jwk`"));
+    }
+    let jwk = header.object("jwk").filter(|jwk| {
+        jwk.has_exactly(&["crv", "kty", "x"])
+            && jwk.text("kty").as_deref() == Some("OKP")
+            && jwk.text("crv").as_deref() == Some("Ed25519")
+    });
+    let bytes = jwk.and_then(|jwk| URL_SAFE_NO_PAD.decode(jwk.text("x")?).ok());
+    bytes
+        .and_then(|bytes| PublicKey::from_bytes(&bytes).ok())
+        .ok_or(ProofError::Malformed("`jwk` is not exactly an Ed25519 public key"))
+}
+
+fn check_request(
+    claims: &Object,
+    request: &ProvenRequest<'_>,
+    token: Option<TokenDigest>,
+    covers: ProofCovers,
+) -> Result<(), ProofError> {
+    if claims.text("htm").as_deref() != Some(request.method) {
+        return Err(ProofError::Mismatch("`htm`"));
+    }
+    let htu = claims.text("htu");
+    if htu.as_deref().and_then(normalised).as_deref() != Some(request.url) {
+        return Err(ProofError::Mismatch("`htu`"));
+    }
+    let ath = token.map(|token| URL_SAFE_NO_PAD.encode(token.0));
+    if claims.has("ath") != ath.is_some() || claims.text("ath") != ath {
+        return Err(ProofError::Mismatch("`ath`"));
+    }
+    // Given but not asked for, it must be right all the same.
+    if (covers.query || claims.has("htq")) && claims.text("htq") != Some(request.query_hash()) {
+        return Err(ProofError::Mismatch("`htq`"));
+    }
+    let bdh = request.body_sha256.map(|hash| URL_SAFE_NO_PAD.encode(hash));
+    let bdh_counts = covers.body || (claims.has("bdh") && bdh.is_some());
+    if bdh_counts && (bdh.is_none() || claims.text("bdh") != bdh) {
+        return Err(ProofError::Mismatch("`bdh`"));
+    }
+    Ok(())
+}
+
+/// `htu` after the scheme-based normalisation of RFC 3986 sections 6.2.2.1 and 6.2.3, as far as RFC 9449 section 4.3 asks
+/// for it: letter case of scheme and host, the default port, the empty path. `None` for what an `htu` can't be.
+fn normalised(htu: &str) -> Option<String> {
+    if !htu.is_ascii() || htu.bytes().any(|byte| byte.is_ascii_control() || matches!(byte, b' ' | b'?' | b'#' | b'\\'))
+    {
+        return None;
+    }
+    let (scheme, rest) = htu.split_once("://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let scheme = scheme.to_ascii_lowercase();
+    let default_port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+    if authority.is_empty() || authority.contains('@') {
+        return None;
+    }
+    let path = if path.is_empty() { "/" } else { path };
+    Some(format!("{scheme}://{}{path}", authority.to_ascii_lowercase()))
+}
+
+fn check_nonce(claims: &Object, rule: NonceRule<'_>) -> Result<(), ProofError> {
+    match rule {
+        NonceRule::Optional => Ok(()),
+        NonceRule::OneOf(nonces) => match claims.text("nonce") {
+            Some(nonce) if nonces.contains(&nonce.as_str()) => Ok(()),
+            Some(_) | None => Err(ProofError::Nonce),
+        },
+    }
+}
+
+fn proof_id(key: &PublicKey, jti: &str) -> ProofId {
+    let digest = sha256(&[key.as_bytes(), jti.as_bytes()].concat());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    ProofId(id)
 }
 
 /// From a verified token to one that its holder presents: `DPoP` scheme with a proof.
@@ -139,12 +355,19 @@ pub fn hold(
     nonce: NonceRule<'_>,
     now: Timestamp,
 ) -> Result<HeldToken, ProofError> {
-    let _ = (&token, proof, request, nonce, now);
-    todo!()
+    let chain = token.chain();
+    // A bearer writ has no holder, so no proof can be its holder's.
+    let holder = chain.holder().ok_or(ProofError::Key)?;
+    let covers = chain.authority().proof_covers;
+    let (_, proof) = check(proof, Some(&holder), request, Some(chain.digest()), covers, nonce, now)?;
+    Ok(HeldToken { token, proof: Some(proof) })
 }
 
 /// From a verified token to one that anybody may present: `Bearer` scheme. A bound token is refused, as is any where the rule says so.
 pub fn bear(token: VerifiedToken, rule: BearerRule) -> Result<HeldToken, ProofError> {
-    let _ = (&token, rule);
-    todo!()
+    match (token.chain().holder(), rule) {
+        (Some(_), _) => Err(ProofError::Downgrade),
+        (None, BearerRule::Refuse) => Err(ProofError::BearerRefused),
+        (None, BearerRule::Accept) => Ok(HeldToken { token, proof: None }),
+    }
 }

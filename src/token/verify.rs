@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::id::AudienceName;
 use crate::key::PublicKey;
-use crate::token::chain::{Chain, VerifiedToken};
+use crate::token::chain::{Authority, Chain, Hop, VerifiedToken};
+use crate::token::container::{Container, End};
 use crate::token::limits::Limits;
+use crate::token::profile::{self, Contents};
 use crate::token::raw::RawToken;
 
 /// A root public key, by the id that stands in a token.
@@ -87,19 +89,95 @@ pub enum TokenError {
     NotYet,
 }
 
+impl TokenError {
+    /// The reason code of `spec/token.md`, for the audit record. Outsiders are not told.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "token_too_large",
+            Self::Malformed(_) => "token_malformed",
+            Self::UnknownRoot => "token_unknown_root",
+            Self::Signature => "token_signature",
+            Self::Profile { .. } => "token_profile",
+            Self::Overreach { .. } => "token_overreach",
+            Self::Holder { .. } => "token_holder",
+            Self::TooDeep => "token_too_deep",
+            Self::Audience => "token_audience",
+            Self::Expired => "token_expired",
+            Self::NotYet => "token_not_yet",
+        }
+    }
+}
+
+impl RootKeys {
+    fn with_id(&self, id: u32) -> Result<&RootKey, TokenError> {
+        self.keys.iter().find(|key| key.id == id).ok_or(TokenError::UnknownRoot)
+    }
+}
+
 /// Checks signatures, profile, holder alignment and depth, in the order of `spec/token.md`.
 pub fn verify(raw: &RawToken, keys: &RootKeys, limits: &Limits) -> Result<Chain, TokenError> {
-    let _ = (raw, keys, limits);
-    todo!()
+    let container = Container::decode(raw, limits)?;
+    container.verify(&keys.with_id(container.root_key_id)?.key)?;
+    chain(raw, &container, limits)
+}
+
+/// The chain that `container` describes, whether or not its signatures hold.
+pub(super) fn chain(raw: &RawToken, container: &Container, limits: &Limits) -> Result<Chain, TokenError> {
+    let Contents { authority, hops, checks } = profile::read(container, limits)?;
+    align(&authority, &hops)?;
+    if hops.len() > usize::from(authority.depth_max) {
+        return Err(TokenError::TooDeep);
+    }
+    Ok(Chain {
+        digest: raw.digest(),
+        root_key_id: container.root_key_id,
+        authority,
+        hops,
+        checks,
+        sealed: matches!(container.end, End::Sealed(_)),
+        blocks: container.blocks.len(),
+    })
+}
+
+/// Each hop is signed by the holder before it, and nobody holds the token twice.
+fn align(authority: &Authority, hops: &[Hop]) -> Result<(), TokenError> {
+    let mut holders = Vec::with_capacity(1 + hops.len());
+    holders.extend(authority.holder);
+    for (index, hop) in hops.iter().enumerate() {
+        let breaks = |rule| TokenError::Holder { hop: index + 1, rule };
+        match holders.last() {
+            None => return Err(breaks("a bearer writ has no holder who could delegate it")),
+            Some(holder) if *holder != hop.signed_by => return Err(breaks("it is signed by another key")),
+            Some(_) if holders.contains(&hop.holder) => return Err(breaks("its key already holds the token")),
+            Some(_) => holders.push(hop.holder),
+        }
+    }
+    Ok(())
 }
 
 /// Checks what changes with time and place: root key still trusted, issuer and audience, validity. Cheap: run it on every request.
+///
+/// Time has the granularity of a second and both ends count: a token is valid from the first moment of the second `nbf`
+/// to the last moment of the second `exp`.
 pub fn current(
     chain: &Arc<Chain>,
     keys: &RootKeys,
     expected: &Expected,
     now: Timestamp,
 ) -> Result<VerifiedToken, TokenError> {
-    let _ = (chain, keys, expected, now);
-    todo!()
+    let now = now.secs();
+    if keys.with_id(chain.root_key_id)?.until.is_some_and(|until| until.secs() < now) {
+        return Err(TokenError::UnknownRoot);
+    }
+    let authority = chain.authority();
+    if authority.issuer != expected.issuer || authority.audience != expected.audience {
+        return Err(TokenError::Audience);
+    }
+    if chain.not_before().secs() > now {
+        return Err(TokenError::NotYet);
+    }
+    if chain.expires().secs() < now {
+        return Err(TokenError::Expired);
+    }
+    Ok(VerifiedToken { chain: Arc::clone(chain) })
 }

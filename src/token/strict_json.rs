@@ -1,0 +1,104 @@
+//! JSON objects without duplicate names: two parsers would each see another value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// An object, no name twice. The objects within it are checked when they are read.
+#[derive(Debug, Default)]
+pub(super) struct Object(BTreeMap<String, Box<RawValue>>);
+
+impl Object {
+    /// Reads exactly one object and nothing after it.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.value(name)
+    }
+
+    /// A whole number, written as one: neither `1.0` nor `1e0`.
+    pub(super) fn integer(&self, name: &str) -> Option<i64> {
+        self.value(name)
+    }
+
+    pub(super) fn object(&self, name: &str) -> Option<Self> {
+        self.value(name)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether its names are exactly `names`, which are sorted.
+    pub(super) fn has_exactly(&self, names: &[&str]) -> bool {
+        self.0.keys().eq(names)
+    }
+
+    fn value<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object, M::Error> {
+                let mut object = Object::default();
+                while let Some((name, value)) = map.next_entry()? {
+                    if object.0.insert(name, value).is_some() {
+                        return Err(M::Error::custom("a name stands twice"));
+                    }
+                }
+                Ok(object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":1} x"#,
+            r#"{"a":1,}"#,
+            r#"{'a':1}"#,
+            "\u{feff}{}",
+            "{/**/}",
+            "[]",
+            "",
+            r#"{"a":NaN}"#,
+        ] {
+            assert!(Object::parse(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(Object::parse(b"{\"a\":\"\xff\"}").is_none());
+        let nested = Object::parse(br#"{"o":{"a":1,"a":2}}"#).unwrap();
+        assert!(nested.object("o").is_none());
+    }
+
+    #[test]
+    fn numbers_are_not_coerced() {
+        let object = Object::parse(br#"{"a":1,"b":1.0,"c":1e0,"d":"1","e":9223372036854775808}"#).unwrap();
+        assert_eq!(object.integer("a"), Some(1));
+        for name in ["b", "c", "d", "e", "missing"] {
+            assert_eq!(object.integer(name), None, "{name}");
+        }
+        assert_eq!(object.text("a"), None);
+    }
+}
