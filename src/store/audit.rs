@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Checkpoint, Head, Record, Source};
+use crate::audit::{Change, Checkpoint, Head, Record, Source};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 
@@ -39,6 +39,9 @@ pub struct AuditQuery {
 /// The audit log. No method changes or removes a record.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
+    /// Appends to the authority's own chain an event that changes nothing else, such as a lending.
+    async fn record(&self, at: Timestamp, event: &Change) -> Result<(), StoreError>;
+
     /// Appends what an edge shipped. Records that are there already are skipped, so a repeated shipment is harmless;
     /// one that neither is there nor continues the chain, or that differs from the one there, refuses the whole shipment
     /// as `Conflict` and appends nothing. Answers the chain's head.
