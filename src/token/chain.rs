@@ -70,6 +70,8 @@ pub struct ProofCovers {
 /// One delegation: a block signed by the holder before it, which names the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
+    /// The block it is, counted from the authority block, which is 0.
+    pub block: usize,
     /// Who delegated: the holder before, whose key signed this block.
     pub signed_by: PublicKey,
     /// Who holds it now.

@@ -52,7 +52,7 @@ pub enum HopError {
     Bearer,
     /// The key is not the last holder's.
     #[error("only {0} can delegate this token: use that key")]
-    NotTheHolder(PublicKey),
+    NotTheHolder(Box<PublicKey>),
     /// A check is not within the profile.
     #[error("`{check}` is not a check that a writ may carry: {rule}")]
     Check {
@@ -79,7 +79,7 @@ pub fn delegate(
     let container = open(token, limits)?;
     let expected = inspect(token, limits)?.claims().holder().ok_or(HopError::Bearer)?;
     if expected != holder.public() {
-        return Err(HopError::NotTheHolder(expected));
+        return Err(HopError::NotTheHolder(Box::new(expected)));
     }
     let mut block = BlockWriter::after(&container, Party::Third);
     block.fact("cnf", vec![key(&hop.holder)]);

@@ -236,6 +236,7 @@ impl Block {
     fn hop_facts(&self, signed_by: PublicKey) -> Result<Hop, Rule> {
         self.no_fact_twice()?;
         Ok(Hop {
+            block: self.index,
             signed_by,
             holder: self.one("cnf", key, "`cnf` of a hop stands once, an Ed25519 public key of 32 bytes")?,
             id: self.one("id", |values| id(values).map(BlockId::from_bytes), "`id` of a hop stands once, 16 bytes")?,

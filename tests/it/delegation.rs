@@ -2,6 +2,7 @@
 
 use writ::policy::permit::decide;
 use writ::token::hop::{HopError, Narrowing, NewHop, delegate, narrow, seal};
+use writ::token::inspect::{inspect, view};
 use writ::token::proof::{self, NonceRule, ProvenRequest};
 use writ::token::{Limits, TokenError};
 
@@ -59,7 +60,7 @@ fn narrowing_in_time_counts_its_last_second_in_full() {
 fn only_the_last_holder_can_delegate() {
     let token = delegated(&minted(&authority()), 1, &new_hop(2));
     let refused = delegate(&token, &pair(1), &new_hop(3), &[9; 32], &Limits::default());
-    assert_eq!(refused.unwrap_err(), HopError::NotTheHolder(public(2)));
+    assert_eq!(refused.unwrap_err(), HopError::NotTheHolder(Box::new(public(2))));
 }
 
 #[test]
@@ -100,4 +101,14 @@ fn the_last_holder_proves_possession_and_an_ancestor_does_not() {
     };
     assert!(hold(2).is_ok());
     assert_eq!(hold(1).unwrap_err(), proof::ProofError::Key);
+}
+
+#[test]
+fn the_view_of_a_token_holds_neither_its_bytes_nor_its_next_secret() {
+    let token = delegated(&minted(&authority()), 1, &new_hop(2));
+    let unverified = inspect(&token, &Limits::default()).unwrap();
+    let json = serde_json::to_string(&view(unverified.claims())).unwrap();
+    assert!(!json.contains(token.text()) && !json.contains(&hex::encode([2; 32])));
+    assert!(json.contains(&public(2).to_string()) && json.contains("2026-11-18T11:36:40Z"));
+    assert!(!format!("{token:?} {unverified:?}").contains(token.text()));
 }
