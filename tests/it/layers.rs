@@ -23,7 +23,16 @@ const LEVELS: &[&[&str]] = &[
 const PURE: &[&str] = &["clock", "id", "key", "secret", "token", "revocation", "policy", "catalog", "vault", "audit"];
 
 const IMPURE: &[&str] = &[
-    "std::env", "std::fs", "std::net", "std::process", "std::thread", "tokio::", "hyper::", "axum::", "SystemTime", "Instant::now",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "tokio::",
+    "hyper::",
+    "axum::",
+    "SystemTime",
+    "Instant::now",
 ];
 
 fn level(room: &str) -> usize {
