@@ -2,6 +2,8 @@
 //!
 //! What a file says (private, `deny_unknown_fields`) is apart from what a process is given (public, already checked).
 
+pub mod edge;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
