@@ -3,4 +3,5 @@
 mod biscuit;
 mod delegation;
 mod layers;
+mod revocation;
 mod tokens;
