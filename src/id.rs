@@ -27,7 +27,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// What an error may echo of a text that was refused: short, and without control characters.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

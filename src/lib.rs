@@ -10,6 +10,7 @@
 //! | [`token`] | mint, delegate, verify, prove possession | I/O; decide about a request |
 //! | [`revocation`] | what is revoked, and how fresh that must be | take an entry back |
 //! | [`policy`] | what may be issued, what may be done | allow by default |
+//! | [`catalog`] | how an HTTP request becomes an operation | guess: what is unclear is refused |
 //! | [`vault`] | sealing secrets, applying them to a request | show a secret |
 //! | [`audit`] | what happened, in hash chains | hold a token or a secret |
 //! | `config` | settings files, checked | read the environment |
@@ -17,6 +18,7 @@
 //! | `store` | durable state: SQLite, Postgres | decide |
 
 pub mod audit;
+pub mod catalog;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;

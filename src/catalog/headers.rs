@@ -1,0 +1,145 @@
+//! Which headers cross the edge. Everything not named here does.
+//!
+//! Never merges: a header by which a caller could name itself, the method, the path or a credential is dropped, and the edge
+//! sets its own.
+
+use http::header::{CONNECTION, HeaderMap, HeaderName};
+
+/// Meant for one connection (RFC 9110 section 7.6.1), or about how a message is framed on it.
+const PER_CONNECTION: [&str; 10] = [
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Of a caller: where the request goes, which the edge alone decides.
+const REQUEST_ROUTING: [&str; 12] = [
+    "destination",
+    "expect",
+    "forwarded",
+    "host",
+    "proxy",
+    "via",
+    "x-host",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-real-ip",
+    "x-sendfile-type",
+    "x-proxy-url",
+];
+
+/// Of a caller: another method than the one that was authorised.
+const REQUEST_METHOD: [&str; 4] = ["x-http-method", "x-http-method-override", "x-method", "x-method-override"];
+
+/// Of a caller: a second resource, which no route has authorised.
+const REQUEST_SOURCE: [&str; 7] = [
+    "copy-source",
+    "x-amz-copy-source",
+    "x-amz-rename-source",
+    "x-copy-from",
+    "x-goog-copy-source",
+    "x-ms-copy-source",
+    "x-ms-rename-source",
+];
+
+/// Of a caller: a credential or an identity.
+const REQUEST_CREDENTIAL: [&str; 24] = [
+    "api-key",
+    "apikey",
+    "authorization",
+    "client-ip",
+    "cookie",
+    "cookie2",
+    "dpop",
+    "job-token",
+    "ocp-apim-subscription-key",
+    "private-token",
+    "remote-user",
+    "sudo",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-api-token",
+    "x-apikey",
+    "x-auth-token",
+    "x-authorization",
+    "x-client-cert",
+    "x-goog-api-key",
+    "x-goog-iap-jwt-assertion",
+    "x-ssl-client-cert",
+    "x-vault-token",
+];
+
+/// Beginnings of names, of a caller.
+const REQUEST_PREFIXES: [&str; 13] = [
+    "cf-connecting-",
+    "impersonate-",
+    "proxy-",
+    "true-client-",
+    "writ-",
+    "x-accel-",
+    "x-client-ip",
+    "x-cluster-client-",
+    "x-forwarded",
+    "x-original-",
+    "x-override-",
+    "x-remote-",
+    "x-rewrite-",
+];
+
+/// Of an upstream: a session or an authentication that is not the caller's, or another way to the service past the edge.
+const RESPONSE: [&str; 9] = [
+    "alt-svc",
+    "authentication-info",
+    "public-key-pins",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "www-authenticate",
+    "x-sendfile",
+    "x-reproxy-url",
+];
+
+/// Beginnings of names, of an upstream. What begins with `writ-` only an edge says.
+const RESPONSE_PREFIXES: [&str; 3] = ["proxy-", "writ-", "x-accel-"];
+
+/// Removes what must not reach the upstream. `credential` is the header that the credential will be put into.
+///
+/// A name with `_` is removed too: CGI-like servers take `_` for `-`, so that it could stand for any other header.
+pub fn clean_request(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
+    let lists: [&[&str]; 4] = [&REQUEST_ROUTING, &REQUEST_METHOD, &REQUEST_SOURCE, &REQUEST_CREDENTIAL];
+    remove(headers, |name| {
+        name.contains('_')
+            || lists.iter().any(|list| list.contains(&name))
+            || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || credential.is_some_and(|credential| credential == name)
+    });
+}
+
+/// Removes what must not reach the caller.
+pub fn clean_response(headers: &mut HeaderMap) {
+    remove(headers, |name| RESPONSE.contains(&name) || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+}
+
+/// Removes what is named by `Connection`, what is per connection, and what `also` names. Allocates for removed headers only.
+fn remove(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    let unwanted =
+        |name: &HeaderName| PER_CONNECTION.contains(&name.as_str()) || also(name.as_str()) || named.contains(name);
+    let doomed: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}

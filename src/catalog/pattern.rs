@@ -1,0 +1,270 @@
+//! The paths and resources that a route declares: literal segments and `{captures}`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::catalog::target::{Target, decoded, without_trailing_slash};
+use crate::token::Path;
+use crate::token::capability::InvalidPath;
+
+/// What a route's path looks like: `/calendars/{calendar}/events`, `/files/{*rest}`.
+///
+/// A literal segment matches itself byte by byte, `{name}` one segment, `{*name}` one or more up to the end. A trailing slash
+/// makes no difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Vec<Part>);
+
+/// How a route's resource is made from what its path captured: `calendars/{calendar}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// In its canonical spelling.
+    Literal(Box<str>),
+    One(Box<str>),
+    Rest(Box<str>),
+}
+
+/// A text that is not a pattern or a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPattern {
+    /// No leading slash.
+    #[error("it must begin with `/`")]
+    Form,
+    /// A literal segment that no request's path has, because normalisation refuses or respells it.
+    #[error(
+        "`{0}` can never match: write the segment percent-encoded as `spec/catalog.md` says, without `.`, `..` or `;`"
+    )]
+    Literal(String),
+    /// A brace out of place, or a name that is not one.
+    #[error(
+        "`{0}` is not a capture: a whole segment is written `{{name}}` or `{{*name}}`, the name from a-z, 0-9 and `_`, beginning with a letter"
+    )]
+    Capture(String),
+    /// A name twice.
+    #[error("`{0}` is captured twice")]
+    Repeated(String),
+    /// `{*name}` before the end.
+    #[error("`{{*{0}}}` must be the last segment")]
+    RestNotLast(String),
+    /// A template uses what its pattern does not capture, or in the other form.
+    #[error("`{0}` is not captured by the route's path")]
+    NotCaptured(String),
+    /// A literal of a template is not a segment of a resource.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// More than the 64 segments or 4096 bytes of a request's path.
+    #[error(
+        "it is longer than the {} segments or {} bytes of a request's path",
+        Target::SEGMENTS_MAX,
+        Target::PATH_BYTES_MAX
+    )]
+    TooLong,
+}
+
+impl Pattern {
+    /// Whether the path has a capture of one segment, or of the rest, of this name.
+    pub(super) fn captures(&self, name: &str) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::One(own) | Part::Rest(own) if **own == *name))
+    }
+
+    /// The pattern without the names of its captures: two patterns of one shape match the same paths.
+    pub(super) fn shape(&self) -> String {
+        let parts = self.0.iter().map(|part| match part {
+            Part::Literal(text) => text,
+            Part::One(_) => "{}",
+            Part::Rest(_) => "{*}",
+        });
+        parts.fold(String::new(), |text, part| text + "/" + part)
+    }
+}
+
+impl Template {
+    /// Checks that `pattern` captures every name of the template, in the same form.
+    pub(super) fn check(&self, pattern: &Pattern) -> Result<(), InvalidPattern> {
+        for part in &self.0 {
+            if !matches!(part, Part::Literal(_)) && !pattern.0.contains(part) {
+                return Err(InvalidPattern::NotCaptured(part.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The resource, where `capture` gives the canonical text that a name captured.
+    pub(super) fn resource<'a>(&'a self, capture: impl Fn(&str) -> &'a str) -> Result<Path, InvalidPath> {
+        if self.0.is_empty() {
+            return Ok(Path::root());
+        }
+        let segments: Vec<Cow<'a, str>> = self
+            .0
+            .iter()
+            .flat_map(|part| match part {
+                Part::Literal(text) => text.split('/'),
+                Part::One(name) | Part::Rest(name) => capture(name).split('/'),
+            })
+            .map(decoded)
+            .collect();
+        Path::from_segments(segments.iter().map(|segment| segment.as_bytes()))
+    }
+}
+
+fn parts(text: &str) -> Result<Vec<Part>, InvalidPattern> {
+    if text.len() > Target::PATH_BYTES_MAX {
+        return Err(InvalidPattern::TooLong);
+    }
+    let parts: Vec<Part> = text.split('/').map(part).collect::<Result<_, _>>()?;
+    if parts.len() > Target::SEGMENTS_MAX {
+        return Err(InvalidPattern::TooLong);
+    }
+    for (i, part) in parts.iter().enumerate() {
+        let (Part::One(name) | Part::Rest(name)) = part else { continue };
+        if parts[..i].iter().any(|other| matches!(other, Part::One(own) | Part::Rest(own) if own == name)) {
+            return Err(InvalidPattern::Repeated(name.to_string()));
+        }
+        if matches!(part, Part::Rest(_)) && i + 1 < parts.len() {
+            return Err(InvalidPattern::RestNotLast(name.to_string()));
+        }
+    }
+    Ok(parts)
+}
+
+fn part(text: &str) -> Result<Part, InvalidPattern> {
+    if !text.contains(['{', '}']) {
+        return Ok(Part::Literal(text.into()));
+    }
+    let wrong = || InvalidPattern::Capture(text.to_owned());
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(wrong)?;
+    let name = inner.strip_prefix('*').unwrap_or(inner);
+    let is_name = (1..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if !is_name {
+        return Err(wrong());
+    }
+    Ok(if inner.starts_with('*') { Part::Rest(name.into()) } else { Part::One(name.into()) })
+}
+
+impl FromStr for Pattern {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let inner = without_trailing_slash(text).strip_prefix('/').ok_or(InvalidPattern::Form)?;
+        if text == "/" {
+            return Ok(Self(Vec::new()));
+        }
+        let parts = parts(inner)?;
+        for part in &parts {
+            let Part::Literal(literal) = part else { continue };
+            let path = format!("/{literal}");
+            let canonical = Target::parse(&path).is_ok_and(|target| target.query().is_none() && target.path() == path);
+            if literal.is_empty() || literal.contains('?') || !canonical {
+                return Err(InvalidPattern::Literal(literal.to_string()));
+            }
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl FromStr for Template {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "/" {
+            return Ok(Self(Vec::new()));
+        }
+        let parts = parts(text)?;
+        for part in &parts {
+            if let Part::Literal(literal) = part {
+                literal.parse::<Path>()?;
+            }
+        }
+        Ok(Self(parts))
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::One(name) => write!(f, "{{{name}}}"),
+            Self::Rest(name) => write!(f, "{{*{name}}}"),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("/");
+        }
+        self.0.iter().try_for_each(|part| write!(f, "/{part}"))
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("/");
+        }
+        for (i, part) in self.0.iter().enumerate() {
+            f.write_str(if i > 0 { "/" } else { "" })?;
+            part.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_has_literals_and_captures() {
+        for text in ["/", "/a", "/a/{b}/c", "/a/{*rest}", "/{a}/{b}", "/a%20b/:x@y"] {
+            let pattern: Pattern = text.parse().unwrap();
+            assert_eq!(pattern.to_string(), text);
+        }
+        assert_eq!("/a/".parse::<Pattern>(), "/a".parse());
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_match_or_capture_is_refused() {
+        for text in ["", "a", "//", "/a//b", "/a/../b", "/.", "/a b", "/%61", "/%2f", "/a;b", "/a?b", "/é", "/a#"] {
+            assert!(
+                matches!(text.parse::<Pattern>(), Err(InvalidPattern::Literal(_) | InvalidPattern::Form)),
+                "{text}"
+            );
+        }
+        for text in [
+            "/{}", "/{*}", "/a{b}", "/{b}c", "/{{b}}", "/{b", "/b}", "/{B}", "/{1}", "/{a b}", "/{a}{b}", "/{**a}",
+            "/{a*}",
+        ] {
+            assert!(matches!(text.parse::<Pattern>(), Err(InvalidPattern::Capture(_))), "{text}");
+        }
+        assert_eq!("/{a}/{a}".parse::<Pattern>(), Err(InvalidPattern::Repeated("a".into())));
+        assert_eq!("/{*a}/b".parse::<Pattern>(), Err(InvalidPattern::RestNotLast("a".into())));
+        assert_eq!("/a".repeat(65).parse::<Pattern>(), Err(InvalidPattern::TooLong));
+    }
+
+    #[test]
+    fn a_template_takes_decoded_segments() {
+        let template: Template = "calendars/{calendar}/{*rest}".parse().unwrap();
+        let resource = template.resource(|name| if name == "rest" { "a:b/%C3%A9" } else { "x%2By" }).unwrap();
+        assert_eq!(resource.as_str(), "calendars/x+y/a%3Ab/%C3%A9");
+        assert_eq!("/".parse::<Template>().unwrap().resource(|_| "").unwrap(), Path::root());
+    }
+
+    #[test]
+    fn a_template_uses_only_what_its_path_captures() {
+        let check =
+            |template: &str, pattern: &str| template.parse::<Template>().unwrap().check(&pattern.parse().unwrap());
+        assert_eq!(check("a/{b}", "/x/{b}"), Ok(()));
+        assert_eq!(check("a/{b}", "/x/{c}"), Err(InvalidPattern::NotCaptured("{b}".into())));
+        assert_eq!(check("a/{b}", "/x/{*b}"), Err(InvalidPattern::NotCaptured("{b}".into())));
+        for text in ["", "a//b", "/a", "a/", "a:b", "a b", "..", "%41"] {
+            assert!(text.parse::<Template>().is_err(), "{text}");
+        }
+    }
+}
