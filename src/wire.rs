@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Checkpoint, Head, Record};
+use crate::catalog::Service;
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey, sha256};
@@ -102,7 +103,7 @@ pub struct Settings {
     pub audience: AudienceName,
     /// The root keys it trusts.
     pub root_keys: RootKeys,
-    /// The services, each a checked `catalog::Service`.
+    /// The services.
     pub services: Vec<OfferedService>,
 }
 
@@ -113,7 +114,7 @@ pub struct OfferedService {
     /// Whose writs may use it.
     pub tenant: TenantName,
     /// The service.
-    pub service: serde_json::Value,
+    pub service: Service,
 }
 
 /// `POST /v1/edge/lend`: asks for the credential of one service, with a writ that is live there as the reason.
