@@ -1,6 +1,7 @@
 //! The events that are recorded.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::id::{
@@ -19,6 +20,17 @@ pub enum Event {
     Outcome(Outcome),
     /// The authority's state changed. Written in the same transaction.
     Change(Change),
+}
+
+impl Event {
+    /// The longest [text](Self::text) that may be recorded, in bytes.
+    pub const TEXT_BYTES_MAX: usize = 65_536;
+
+    /// The JSON text that is hashed and kept. One line.
+    pub fn text(&self) -> Box<RawValue> {
+        // Expect safety: an event has only string keys, and no float that JSON could not write.
+        serde_json::value::to_raw_value(self).expect("an event is written as JSON")
+    }
 }
 
 /// An edge's decision about one request.

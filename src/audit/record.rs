@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::audit::event::Event;
 use crate::clock::Timestamp;
@@ -60,7 +61,7 @@ pub struct Record {
     /// When it was written.
     pub at: Timestamp,
     /// The event as JSON text.
-    pub event: Box<serde_json::value::RawValue>,
+    pub event: Box<RawValue>,
     /// The hash of the record before it, in hexadecimal; 64 zeros for the first.
     pub previous: Box<str>,
     /// The hash of this record, in hexadecimal.
@@ -119,13 +120,13 @@ impl Head {
 }
 
 impl Record {
-    /// The longest event text, in bytes.
-    pub const EVENT_BYTES_MAX: usize = 65_536;
-
     /// The record that follows `head`.
     pub fn after(head: &Head, source: Source, at: Timestamp, event: &Event) -> Self {
-        // Expect safety: an event has only string keys and no map or number that JSON cannot write.
-        let event = serde_json::value::to_raw_value(event).expect("an event is written as JSON");
+        Self::of_text(head, source, at, event.text())
+    }
+
+    /// The record of an event's [text](Event::text) that follows `head`.
+    pub fn of_text(head: &Head, source: Source, at: Timestamp, event: Box<RawValue>) -> Self {
         let seq = head.seq.saturating_add(1);
         let hash = hashed(&source, seq, at, &head.hash, event.get());
         Self { source, seq, at, event, previous: head.hash.clone(), hash }
@@ -263,7 +264,7 @@ mod tests {
         // Both write the same six or seven lines, and only one of them is a record.
         let moved = Record {
             previous: format!("{previous}\n1").into(),
-            event: serde_json::value::RawValue::from_string(event.clone()).unwrap(),
+            event: RawValue::from_string(event.clone()).unwrap(),
             hash: hashed(&honest.source, 1, honest.at, &format!("{previous}\n1"), &event),
             ..honest
         };
