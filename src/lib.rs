@@ -13,6 +13,7 @@
 //! | [`catalog`] | how an HTTP request becomes an operation | guess: what is unclear is refused |
 //! | [`vault`] | sealing secrets, applying them to a request | show a secret |
 //! | [`audit`] | what happened, in hash chains | hold a token or a secret |
+//! | `edge` | from a request to an upstream: admit, inject, journal | hold a database password |
 //! | `config` | settings files, checked | read the environment |
 //! | `wire` | every message between an edge and its authority | talk to anybody |
 //! | `store` | durable state: SQLite, Postgres | decide |
@@ -22,6 +23,8 @@ pub mod catalog;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod edge;
 pub mod id;
 pub mod key;
 pub mod policy;

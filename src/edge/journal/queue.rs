@@ -1,0 +1,132 @@
+//! What waits for the writer: bounded, in order, taken in groups.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use crate::audit::{Event, Head};
+use crate::edge::journal::JournalError;
+use crate::edge::journal::recover::Note;
+
+/// The most bytes of event text that are written together: bounds how long the first of a group waits for the last.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// One event on its way to the disk.
+pub(super) struct Waiting {
+    pub(super) text: Box<RawValue>,
+    pub(super) note: Note,
+    pub(super) room: Room,
+    pub(super) reply: Option<oneshot::Sender<Result<Head, JournalError>>>,
+}
+
+/// How much of the limits an event may use.
+#[derive(Clone, Copy)]
+pub(super) enum Room {
+    /// A decision: a new call that can still be refused.
+    New,
+    /// The outcome of a call that was let through: it has room that decisions cannot take up.
+    Owed,
+}
+
+impl Room {
+    /// `limit` with or without what is kept free for outcomes.
+    pub(super) const fn of(self, limit: u64) -> u64 {
+        match self {
+            Self::New => limit,
+            Self::Owed => limit.saturating_add(limit / 4).saturating_add(1 << 16),
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn new(
+        event: &Event,
+        reply: Option<oneshot::Sender<Result<Head, JournalError>>>,
+    ) -> Result<Self, JournalError> {
+        let text = event.text();
+        if text.get().len() > Event::TEXT_BYTES_MAX {
+            return Err(JournalError::TooLong);
+        }
+        let room = match event {
+            Event::Decision(_) | Event::Change(_) => Room::New,
+            Event::Outcome(_) => Room::Owed,
+        };
+        Ok(Self { text, note: Note::of(event), room, reply })
+    }
+
+    pub(super) fn answer(self, result: Result<Head, JournalError>) {
+        if let Some(reply) = self.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+pub(super) struct Queue {
+    pending: Mutex<Pending>,
+    filled: Condvar,
+    records_max: usize,
+}
+
+struct Pending {
+    waiting: VecDeque<Waiting>,
+    closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(records_max: usize) -> Self {
+        let pending = Pending { waiting: VecDeque::new(), closed: false };
+        Self { pending: Mutex::new(pending), filled: Condvar::new(), records_max }
+    }
+
+    pub(super) fn push(&self, waiting: Waiting) -> Result<(), JournalError> {
+        let mut pending = self.pending();
+        if pending.closed {
+            return Err(JournalError::Stopped);
+        }
+        if pending.waiting.len() as u64 >= waiting.room.of(self.records_max as u64) {
+            return Err(JournalError::Busy);
+        }
+        pending.waiting.push_back(waiting);
+        drop(pending);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// The next group, as soon as there is one; `None` once the queue is closed and empty.
+    pub(super) fn take(&self) -> Option<Vec<Waiting>> {
+        let mut pending = self.pending();
+        while pending.waiting.is_empty() {
+            if pending.closed {
+                return None;
+            }
+            pending = self.filled.wait(pending).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut bytes = 0;
+        let mut fits = |waiting: &Waiting| {
+            bytes += waiting.text.get().len();
+            bytes <= GROUP_BYTES_MAX
+        };
+        let count = pending.waiting.iter().map(&mut fits).take_while(|fits| *fits).count().max(1);
+        Some(pending.waiting.drain(..count).collect())
+    }
+
+    /// Takes nothing more in. What waits is still taken out.
+    pub(super) fn close(&self) {
+        self.pending().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Closes, and drops what waits: whoever asked is told that the journal stopped.
+    pub(super) fn abandon(&self) {
+        let mut pending = self.pending();
+        pending.closed = true;
+        pending.waiting.clear();
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

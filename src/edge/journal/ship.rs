@@ -1,0 +1,202 @@
+//! Handing records to the authority: batches from disk, and the watermark of what it has.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Head, Record};
+use crate::edge::journal::segment::{self, Line, Lines, Segment};
+use crate::edge::journal::{Durability, JournalError, OpenError, Shared};
+use crate::id::RequestId;
+
+/// Behind a record: a segment, by its first place, and a byte in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) bytes: u64,
+}
+
+/// How far the authority has the chain.
+pub(super) struct Shipping {
+    shipped: Head,
+    place: Place,
+    /// Up to here the disk has it.
+    synced: Place,
+}
+
+impl Shipping {
+    pub(super) const fn from(shipped: Head, place: Place) -> Self {
+        Self { shipped, place, synced: place }
+    }
+}
+
+/// What is kept of the segments that were dropped.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Watermark {
+    /// The authority has everything up to here.
+    pub(super) shipped: Head,
+    /// Requests whose decision was dropped and whose outcome is not written yet.
+    pub(super) open: Vec<RequestId>,
+}
+
+const WATERMARK: &str = "shipped";
+
+impl Watermark {
+    pub(super) fn read(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(WATERMARK);
+        match std::fs::read(&path) {
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(watermark) => Ok(Some(watermark)),
+                Err(error) => Err(OpenError::Io { path, source: error.into() }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(OpenError::Io { path, source }),
+        }
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+        segment::replace(dir, WATERMARK, &serde_json::to_vec(self)?)
+    }
+}
+
+/// Records in order from a place, each checked to follow the one before it.
+struct Reading<'a> {
+    shared: &'a Shared,
+    segments: Vec<Segment>,
+    head: Head,
+    place: Place,
+    lines: Option<Lines>,
+}
+
+impl Reading<'_> {
+    /// The next record that was written in full, and the bytes of its line; `None` at the end.
+    fn next(&mut self) -> Result<Option<(Record, u64)>, JournalError> {
+        loop {
+            let lines = match &mut self.lines {
+                Some(lines) => lines,
+                None => {
+                    let Some(segment) = self.segments.iter().find(|s| s.first_seq == self.place.segment) else {
+                        return Ok(None);
+                    };
+                    let path = segment.path(&self.shared.dir);
+                    self.lines.insert(Lines::open(&path, self.place.bytes, segment.bytes).map_err(read_error)?)
+                }
+            };
+            match lines.next().map_err(read_error)? {
+                Some(Line::Record(record, end)) => {
+                    record.follows(&self.head).map_err(JournalError::Damaged)?;
+                    let bytes = end - self.place.bytes;
+                    self.head = record.head();
+                    self.place.bytes = end;
+                    return Ok(Some((record, bytes)));
+                }
+                Some(Line::Torn(_)) => {
+                    return Err(JournalError::Damaged(crate::audit::ChainError::Changed(self.head.seq + 1)));
+                }
+                None => {
+                    self.lines = None;
+                    let Some(next) = self.segments.iter().find(|s| s.first_seq > self.place.segment) else {
+                        return Ok(None);
+                    };
+                    self.place = Place { segment: next.first_seq, bytes: 0 };
+                }
+            }
+        }
+    }
+}
+
+fn read_error(error: io::Error) -> JournalError {
+    JournalError::Read(Arc::new(error))
+}
+
+impl Shared {
+    fn shipping(&self) -> MutexGuard<'_, Shipping> {
+        // It is changed last and at once, when everything before has succeeded.
+        self.shipping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reading(&self, shipping: &Shipping) -> Reading<'_> {
+        let segments = self.state().segments.clone();
+        Reading { shared: self, segments, head: shipping.shipped.clone(), place: shipping.place, lines: None }
+    }
+
+    pub(super) fn read_batch(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>, JournalError> {
+        let mut shipping = self.shipping();
+        let mut reading = self.reading(&shipping);
+        let (mut batch, mut bytes) = (Vec::new(), 0_u64);
+        while batch.len() < records_max.max(1) && bytes < bytes_max.max(1) as u64 {
+            match reading.next()? {
+                Some((record, line_bytes)) => {
+                    bytes += line_bytes;
+                    batch.push(record);
+                }
+                None => break,
+            }
+        }
+        let end = reading.place;
+        self.sync_to(&mut shipping, &reading.segments, end)?;
+        Ok(batch)
+    }
+
+    /// Waits until the disk has everything up to `end`.
+    fn sync_to(&self, shipping: &mut Shipping, segments: &[Segment], end: Place) -> Result<(), JournalError> {
+        if self.settings.durability == Durability::Disk || end <= shipping.synced {
+            return Ok(());
+        }
+        let mut synced = end;
+        for segment in segments.iter().filter(|s| (shipping.synced.segment..=end.segment).contains(&s.first_seq)) {
+            let file = std::fs::File::open(segment.path(&self.dir)).map_err(read_error)?;
+            file.sync_data().map_err(read_error)?;
+            synced = Place { segment: segment.first_seq, bytes: segment.bytes };
+        }
+        shipping.synced = synced.max(end);
+        Ok(())
+    }
+
+    pub(super) fn mark_shipped(&self, head: &Head) -> Result<(), JournalError> {
+        let mut shipping = self.shipping();
+        let diverged = || JournalError::Diverged(head.seq);
+        if head.seq < shipping.shipped.seq {
+            // The answer to an earlier shipment, overtaken by a later one.
+            return Ok(());
+        }
+        let mut reading = self.reading(&shipping);
+        let mut shipped_bytes = 0;
+        while reading.head.seq < head.seq {
+            let (_, line_bytes) = reading.next()?.ok_or_else(diverged)?;
+            shipped_bytes += line_bytes;
+        }
+        if reading.head != *head {
+            return Err(diverged());
+        }
+        let place = reading.place;
+        let dropped = self.droppable(head.seq, place);
+        let first_kept = dropped.last().map_or(0, |segment| segment.last_seq + 1);
+        let open = self.state().notes.open_before(first_kept);
+        // The watermark first: what it does not speak of must still be there.
+        Watermark { shipped: head.clone(), open }
+            .write(&self.dir)
+            .map_err(|error| JournalError::Write(Arc::new(error)))?;
+        shipping.shipped = head.clone();
+        shipping.place = place;
+        for segment in &dropped {
+            std::fs::remove_file(segment.path(&self.dir)).map_err(|error| JournalError::Write(Arc::new(error)))?;
+        }
+        let mut state = self.state();
+        state.unshipped_bytes = state.unshipped_bytes.saturating_sub(shipped_bytes);
+        state.segments.drain(..dropped.len());
+        Ok(())
+    }
+
+    /// The oldest segments that are shipped in full and hold no proof that could still be replayed; never the last one.
+    fn droppable(&self, shipped_seq: u64, place: Place) -> Vec<Segment> {
+        let now = self.clock.now();
+        let state = self.state();
+        let older = state.segments.split_last().map_or(&[][..], |(_, older)| older);
+        let done = |s: &&Segment| s.last_seq <= shipped_seq && s.first_seq < place.segment && s.proofs_until < now;
+        older.iter().take_while(done).copied().collect()
+    }
+}
