@@ -6,9 +6,8 @@
 use http::header::{CONNECTION, HeaderMap, HeaderName};
 
 /// Meant for one connection (RFC 9110 section 7.6.1), or about how a message is framed on it.
-const PER_CONNECTION: [&str; 10] = [
+const PER_CONNECTION: [&str; 9] = [
     "connection",
-    "content-length",
     "http2-settings",
     "keep-alive",
     "proxy-connection",
@@ -19,8 +18,9 @@ const PER_CONNECTION: [&str; 10] = [
     "upgrade",
 ];
 
-/// Of a caller: where the request goes, which the edge alone decides.
-const REQUEST_ROUTING: [&str; 12] = [
+/// Of a caller: where the request goes and how long it is, which the edge alone decides.
+const REQUEST_ROUTING: [&str; 13] = [
+    "content-length",
     "destination",
     "expect",
     "forwarded",
@@ -123,7 +123,7 @@ pub fn clean_request(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
     });
 }
 
-/// Removes what must not reach the caller.
+/// Removes what must not reach the caller. `Content-Length` stays: whoever changes the body removes it.
 pub fn clean_response(headers: &mut HeaderMap) {
     remove(headers, |name| RESPONSE.contains(&name) || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
 }
@@ -141,5 +141,131 @@ fn remove(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
     let doomed: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
     for name in doomed {
         headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(names: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in names {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("x"));
+        }
+        headers
+    }
+
+    fn forwarded(names: &[&str]) -> Vec<String> {
+        let mut headers = headers(names);
+        clean_request(&mut headers, Some(&HeaderName::from_static("x-notes-key")));
+        let mut left: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn what_only_the_edge_may_say_is_not_forwarded() {
+        for name in [
+            "authorization",
+            "dpop",
+            "cookie",
+            "proxy-authorization",
+            "proxy-connection",
+            "x-api-key",
+            "x-notes-key",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-prefix",
+            "forwarded",
+            "x-real-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+            "x-accel-redirect",
+            "x-accel-buffering",
+            "host",
+            "te",
+            "transfer-encoding",
+            "content-length",
+            "trailer",
+            "upgrade",
+            "keep-alive",
+            "connection",
+            "expect",
+            "proxy",
+            "destination",
+            "x-amz-copy-source",
+            "impersonate-user",
+            "sudo",
+            "writ-request-id",
+            "http2-settings",
+        ] {
+            assert_eq!(forwarded(&[name]), [""; 0], "{name}");
+            assert_eq!(forwarded(&[&name.to_ascii_uppercase(), name, name]), [""; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn an_underscore_does_not_disguise_a_header() {
+        assert_eq!(forwarded(&["x_forwarded_for", "x_notes_key", "x-http_method-override", "content_length"]), [""; 0]);
+    }
+
+    #[test]
+    fn everything_else_is_forwarded() {
+        let names = [
+            "accept",
+            "accept-encoding",
+            "content-encoding",
+            "content-type",
+            "depth",
+            "if-match",
+            "if-none-match",
+            "origin",
+            "prefer",
+            "range",
+            "traceparent",
+            "user-agent",
+            "x-github-api-version",
+            "x-notes-keys",
+        ];
+        assert_eq!(forwarded(&names), names);
+    }
+
+    #[test]
+    fn what_connection_names_goes_with_it() {
+        let mut map = headers(&["x-hop", "x-other", "x-end"]);
+        map.append(CONNECTION, HeaderValue::from_static("close, X-Hop ,,\t"));
+        map.append(CONNECTION, HeaderValue::from_static("x-other, bad name"));
+        let mut answer = map.clone();
+        clean_request(&mut map, None);
+        assert_eq!(map, headers(&["x-end"]));
+        clean_response(&mut answer);
+        assert_eq!(answer, headers(&["x-end"]));
+    }
+
+    #[test]
+    fn an_upstream_sets_no_session_and_does_not_speak_for_the_edge() {
+        let mut map = headers(&[
+            "set-cookie",
+            "set-cookie",
+            "www-authenticate",
+            "proxy-authenticate",
+            "alt-svc",
+            "writ-denied",
+            "x-accel-redirect",
+            "strict-transport-security",
+            "transfer-encoding",
+            "connection",
+            "content-length",
+            "content-type",
+            "etag",
+            "x_y",
+        ]);
+        clean_response(&mut map);
+        assert_eq!(map, headers(&["content-length", "content-type", "etag", "x_y"]));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod headers;
 pub mod json;
+mod load;
 pub mod origin;
 pub mod pattern;
 pub mod route;

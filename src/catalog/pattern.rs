@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::catalog::target::{Target, decoded, without_trailing_slash};
+use crate::id::shown;
 use crate::token::Path;
 use crate::token::capability::InvalidPath;
 
@@ -134,7 +135,7 @@ fn part(text: &str) -> Result<Part, InvalidPattern> {
     if !text.contains(['{', '}']) {
         return Ok(Part::Literal(text.into()));
     }
-    let wrong = || InvalidPattern::Capture(text.to_owned());
+    let wrong = || InvalidPattern::Capture(shown(text));
     let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(wrong)?;
     let name = inner.strip_prefix('*').unwrap_or(inner);
     let is_name = (1..=64).contains(&name.len())
@@ -160,7 +161,7 @@ impl FromStr for Pattern {
             let path = format!("/{literal}");
             let canonical = Target::parse(&path).is_ok_and(|target| target.query().is_none() && target.path() == path);
             if literal.is_empty() || literal.contains('?') || !canonical {
-                return Err(InvalidPattern::Literal(literal.to_string()));
+                return Err(InvalidPattern::Literal(shown(literal)));
             }
         }
         Ok(Self(parts))

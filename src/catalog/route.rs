@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::json::{Body, Node, Pointer, same_but_for_case};
 use crate::catalog::pattern::{Pattern, Template};
 use crate::catalog::service::Service;
-use crate::catalog::target::{Pair, Target, decoded};
+use crate::catalog::target::{Target, decoded};
 use crate::token::{Argument, Operation, Path, Value};
 
 /// One row of a service: requests of these methods to this path do this action on this resource.
@@ -220,13 +220,12 @@ impl<'s> RouteMatch<'s, '_> {
 
     /// What the request does.
     pub fn operation(&self, body: Option<&Body>) -> Result<Operation, BadArgument> {
-        let pairs: Vec<Pair<'_>> = self.target.pairs().collect();
         let mut arguments = Vec::with_capacity(self.route.arguments.len());
         for rule in &self.route.arguments {
             let value = match &rule.source {
-                Source::Query(key) => rule.from_query(key, &pairs)?,
+                Source::Query(key) => rule.in_query(key, self.target)?,
                 Source::Path(name) => Some(rule.typed(decoded(self.capture(name)))?),
-                Source::Json(pointer) => body.map(|body| rule.from_json(pointer, body)).transpose()?.flatten(),
+                Source::Json(pointer) => body.map(|body| rule.in_json(pointer, body)).transpose()?.flatten(),
             };
             match value {
                 Some(Value::String(text)) if text.len() > Self::STRING_BYTES_MAX => {
@@ -271,9 +270,9 @@ fn cut(argument: &Argument) -> Argument {
 }
 
 impl ArgumentRule {
-    fn from_query(&self, key: &str, pairs: &[Pair<'_>]) -> Result<Option<Value>, BadArgument> {
+    fn in_query(&self, key: &str, target: &Target) -> Result<Option<Value>, BadArgument> {
         let mut found = None;
-        for pair in pairs {
+        for pair in target.pairs() {
             if pair.key == key {
                 if found.replace(pair).is_some() {
                     return Err(BadArgument::Repeated(self.name.clone()));
@@ -282,10 +281,10 @@ impl ArgumentRule {
                 return Err(BadArgument::Ambiguous(self.name.clone()));
             }
         }
-        found.map(|pair| self.typed(Cow::Borrowed(pair.value.as_deref().unwrap_or_default()))).transpose()
+        found.map(|pair| self.typed(pair.value.unwrap_or_default())).transpose()
     }
 
-    fn from_json(&self, pointer: &Pointer, body: &Body) -> Result<Option<Value>, BadArgument> {
+    fn in_json(&self, pointer: &Pointer, body: &Body) -> Result<Option<Value>, BadArgument> {
         let found = pointer.find(body.root()).map_err(|_| BadArgument::Ambiguous(self.name.clone()))?;
         let Some(node) = found else { return Ok(None) };
         let value = match (self.kind, node) {

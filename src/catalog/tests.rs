@@ -142,3 +142,132 @@ fn a_service_has_the_same_form_in_toml_and_json() {
     let broken = json.replace("events/read", "events read");
     assert!(serde_json::from_str::<Service>(&broken).unwrap_err().to_string().contains("`action`"));
 }
+
+fn limit(query: &str) -> Result<Option<Value>, &'static str> {
+    let arguments = arguments(operation("GET", &format!("/notes?{query}"), None))?;
+    Ok(arguments.into_iter().find(|(name, _)| name == "limit").map(|(_, value)| value))
+}
+
+fn amount(json: &str) -> Result<Value, &'static str> {
+    let body = format!("{{\"order\":{{\"amount\":{json}}}}}");
+    Ok(arguments(operation("POST", "/calendars/a/events", Some(&body)))?.remove(0).1)
+}
+
+#[test]
+fn an_integer_is_exact_or_refused() {
+    for (text, value) in [
+        ("0", 0),
+        ("-5", -5),
+        ("9007199254740993", 9_007_199_254_740_993),
+        ("9223372036854775807", i64::MAX),
+        ("-9223372036854775808", i64::MIN),
+    ] {
+        assert_eq!(amount(text), Ok(Value::Integer(value)));
+        assert_eq!(limit(&format!("limit={text}")), Ok(Some(Value::Integer(value))));
+    }
+    for text in ["1.0", "1e2", "1E2", "-0", "9223372036854775808", "-9223372036854775809", "1e400", "0.5"] {
+        assert_eq!(amount(text), Err("argument_type"), "{text}");
+        assert_eq!(limit(&format!("limit={text}")), Err("argument_type"), "{text}");
+    }
+    for text in ["\"100\"", "true", "null", "[]", "[1]", "{}", "\"\""] {
+        assert_eq!(amount(text), Err("argument_type"), "{text}");
+    }
+    for text in ["", "+1", "%2B1", "01", "1%20", "%201", "0x10", "1_0", "true", "NaN", "%EF%BC%91"] {
+        assert_eq!(limit(&format!("limit={text}")), Err("argument_type"), "{text}");
+    }
+    assert_eq!(limit("limit"), Err("argument_type"));
+}
+
+#[test]
+fn other_types_are_not_coerced_either() {
+    let post = |members: &str| {
+        arguments(operation("POST", "/calendars/a/events", Some(&format!("{{\"order\":{{\"amount\":1}},{members}}}"))))
+            .map(|arguments| arguments.into_iter().nth(1).map(|(_, value)| value))
+    };
+    assert_eq!(post("\"urgent\":true"), Ok(Some(Value::Boolean(true))));
+    assert_eq!(post("\"title\":\"\""), Ok(Some(Value::String("".into()))));
+    assert_eq!(post("\"other\":1"), Ok(None));
+    for members in ["\"urgent\":1", "\"urgent\":\"true\"", "\"urgent\":null", "\"title\":1", "\"title\":[\"a\"]"] {
+        assert_eq!(post(members), Err("argument_type"), "{members}");
+    }
+}
+
+#[test]
+fn an_absent_argument_is_absent_and_an_empty_one_is_empty() {
+    assert_eq!(limit(""), Ok(None));
+    assert_eq!(limit("other=1"), Ok(None));
+    let tag = |query: &str| arguments(operation("GET", &format!("/notes?{query}"), None));
+    let is = |value: &str| Ok(vec![("tag".to_owned(), Value::String(value.into()))]);
+    assert_eq!(tag("label="), is(""));
+    assert_eq!(tag("label"), is(""));
+    assert_eq!(tag("label=a+b%2Bc%20d"), is("a b+c d"));
+    assert_eq!(tag("tag=a"), Ok(vec![]));
+}
+
+#[test]
+fn a_required_argument_must_be_there() {
+    for body in [None, Some("{}"), Some("{\"order\":{}}"), Some("{\"order\":1}"), Some("[]"), Some("1")] {
+        assert_eq!(operation("POST", "/calendars/a/events", body).err(), Some("argument_missing"), "{body:?}");
+    }
+}
+
+#[test]
+fn an_argument_that_another_parser_could_read_otherwise_is_refused() {
+    assert_eq!(limit("limit=1&limit=1"), Err("argument_repeated"));
+    assert_eq!(limit("limit=1&%6cimit=2"), Err("argument_repeated"));
+    for query in ["limit=1&LIMIT=2", "Limit=2", "limit[]=1", "limit%5B%5D=1", "limit=1&limit[0]=2", "LIMIT[a][b]=1"] {
+        assert_eq!(limit(query), Err("argument_ambiguous"), "{query}");
+    }
+    assert_eq!(limit("limits=1&lim=2&other[limit]=3&limit=4&b=1&b=2"), Ok(Some(Value::Integer(4))));
+    for body in [
+        r#"{"order":{"amount":1,"Amount":2}}"#,
+        r#"{"order":{"amount":1},"Order":{"amount":2}}"#,
+        r#"{"order":{"amount":1},"TITLE":"x"}"#,
+    ] {
+        assert_eq!(operation("POST", "/calendars/a/events", Some(body)).err(), Some("argument_ambiguous"), "{body}");
+    }
+    let twice = r#"{"order":{"amount":1,"amount":2}}"#;
+    assert_eq!(operation("POST", "/calendars/a/events", Some(twice)).err(), Some("body_duplicate_key"));
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let body = |title: usize| format!("{{\"order\":{{\"amount\":1}},\"title\":\"{}\"}}", "a".repeat(title));
+    assert_eq!(operation("POST", "/calendars/a/events", Some(&body(1000))).err(), Some("body_too_long"));
+    let long = |bytes: usize| operation("GET", &format!("/notes?label={}", "a".repeat(bytes)), None);
+    assert!(long(4096).is_ok());
+    assert_eq!(long(4097).err(), Some("argument_too_long"));
+    assert_eq!(
+        operation("GET", &format!("/calendars/{}/events/x", "a".repeat(129)), None).err(),
+        Some("resource_too_long")
+    );
+    assert_eq!(
+        operation("GET", &format!("/calendars/a/events{}", "/a".repeat(15)), None).err(),
+        Some("resource_too_long")
+    );
+    assert!(operation("GET", &format!("/calendars/a/events{}", "/a".repeat(14)), None).is_ok());
+}
+
+#[test]
+fn only_what_the_route_marks_is_logged_and_long_text_is_cut() {
+    let service = service();
+    let target = Target::parse("/calendars/a/events").unwrap();
+    let found = service.route("POST", &target).unwrap();
+    let text = format!("{{\"order\":{{\"amount\":1}},\"urgent\":true,\"title\":\"{}\"}}", "é".repeat(400));
+    let body = json::Body::parse(text.as_bytes(), 1000).unwrap();
+    let logged = found.loggable(&found.operation(Some(&body)).unwrap());
+    let expected = [
+        Argument { name: "amount".into(), value: Value::Integer(1) },
+        Argument { name: "title".into(), value: Value::String(format!("{}…", "é".repeat(256)).into()) },
+    ];
+    assert_eq!(logged, expected);
+}
+
+#[test]
+fn double_encoding_is_the_same_literal_for_policy_and_upstream() {
+    let read = operation("GET", "/calendars/%252e%252e/events/x", None).unwrap();
+    assert_eq!(read.resource.as_str(), "calendars/%252e%252e/x");
+    assert_eq!(operation("GET", "/calendars/a/events/%2e%2e/x", None), Err("path_dot_segment"));
+    let target = Target::parse("/calendars/%252e%252e/events/x").unwrap();
+    assert_eq!(service().upstream().path_and_query(&target), "/v1/calendars/%252e%252e/events/x");
+}

@@ -434,6 +434,10 @@ pub(crate) mod tests {
             prop_assert!(same_as_tinyjson(body.root(), &value), "{}", body);
             prop_assert_eq!(Body::parse(&forwarded, 1 << 20), Ok(body));
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         // Failure: a document is taken that serde_json refuses, or refused for its syntax though serde_json takes it.
         #[test]
