@@ -45,6 +45,16 @@ pub enum DenialReason {
     },
 }
 
+impl DenialReason {
+    /// The reason code of `spec/token.md`, for the audit record.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoCapability => "no_capability",
+            Self::Check { .. } => "check_failed",
+        }
+    }
+}
+
 /// Decides whether `token` may do `operation` at `now`: a capability of the authority block allows it, and every check
 /// of every block passes.
 pub fn authorize(token: LiveToken, operation: Operation, now: Timestamp) -> Result<Permit, Denied> {

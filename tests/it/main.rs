@@ -1,7 +1,10 @@
 //! Everything that is tested from outside, in one binary: each module is one subject.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 mod biscuit;
 mod delegation;
 mod layers;
 mod revocation;
 mod tokens;
+mod vectors;
