@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+mod attenuation;
 mod biscuit;
+mod checks;
 mod delegation;
+mod forgery;
 mod layers;
 mod revocation;
 mod tokens;
