@@ -16,6 +16,8 @@
 //! | `edge` | from a request to an upstream: admit, inject, journal | hold a database password |
 //! | `config` | settings files, checked | read the environment |
 //! | `wire` | every message between an edge and its authority | talk to anybody |
+//! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
+//! | `edge` | admit, inject, forward, follow the revocation feed | reach a store; serve without a lease |
 //! | `store` | durable state: SQLite, Postgres | decide |
 
 pub mod audit;
@@ -23,6 +25,8 @@ pub mod catalog;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod dial;
 #[cfg(feature = "server")]
 pub mod edge;
 pub mod id;

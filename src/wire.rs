@@ -168,6 +168,32 @@ impl<'de> Deserialize<'de> for WireSecret {
     }
 }
 
+/// What an authority answers to an edge instead of a message, with a status that is not 2xx: a problem document (RFC 9457).
+///
+/// Signed like any answer, or it says nothing. Members that an edge does not know are ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Which problem: one of the constants of [`refusal`], or one that an edge need not tell apart.
+    pub code: Box<str>,
+    /// One sentence for an operator.
+    #[serde(default)]
+    pub detail: Box<str>,
+}
+
+/// The codes of a [`Refusal`] that an edge tells apart.
+pub mod refusal {
+    /// 403: the edge's key is not (or no longer) registered.
+    pub const UNKNOWN_EDGE: &str = "unknown_edge";
+    /// 403: no credential of the service is stored for whom the writ speaks.
+    pub const NO_CREDENTIAL: &str = "no_credential";
+    /// 401: the writ is not live, or not meant for this edge.
+    pub const WRIT_REFUSED: &str = "writ_refused";
+    /// 404: the join ticket is used, expired or unknown.
+    pub const TICKET_REFUSED: &str = "ticket_refused";
+    /// 409: shipped records differ from those stored, or leave a gap.
+    pub const AUDIT_CONFLICT: &str = "audit_conflict";
+}
+
 /// `POST /v1/edge/audit`: ships records of the edge's journal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -56,9 +56,12 @@ pub enum NotLive {
     /// Nobody can say now what is revoked. A 503, and never an answer about the token.
     #[error("the revocation feed is not fresh: try again once the edge has reached its authority")]
     NoLease,
+    /// This machine's clock and the authority's differ so much that no expiry can be judged. A 503, as above.
+    #[error("the edge's clock differs from its authority's: set it right (NTP), then try again")]
+    ClockSkew,
     /// Something in the chain is revoked.
     #[error("revoked: {0}")]
-    Revoked(Target),
+    Revoked(Box<Target>),
 }
 
 /// A delta that does not continue what is known: entries are missing, repeated or out of order.
@@ -76,7 +79,7 @@ impl RevocationSet {
     pub fn from_snapshot(seq: u64, entries: impl IntoIterator<Item = Entry>) -> Self {
         let mut set = Self::default();
         for entry in entries {
-            set.insert(entry);
+            set.insert(entry.target, entry.seq, entry.forget_after);
         }
         set.seq = seq;
         set
@@ -88,8 +91,21 @@ impl RevocationSet {
             return Err(OutOfSequence { known: self.seq, got: entry.seq });
         }
         self.seq = entry.seq;
-        self.insert(entry);
+        self.insert(entry.target, entry.seq, entry.forget_after);
         Ok(())
+    }
+
+    /// Keeps what `older` revokes, too: a snapshot of an authority that lost a part of its log revives nothing.
+    pub fn keep(&mut self, older: Self) {
+        for (id, forget_after) in older.blocks {
+            self.insert(Target::Block(id), 0, forget_after);
+        }
+        for (key, forget_after) in older.holders {
+            self.insert(Target::Holder(key), 0, forget_after);
+        }
+        for (target, epoch) in older.epochs {
+            self.insert(target, epoch.seq, epoch.forget_after);
+        }
     }
 
     /// How much of the log is known.
@@ -126,7 +142,7 @@ impl RevocationSet {
             return Err(NotLive::NoLease);
         }
         match self.revokes(chain) {
-            Some(target) => Err(NotLive::Revoked(target)),
+            Some(target) => Err(NotLive::Revoked(Box::new(target))),
             None => Ok(()),
         }
     }
@@ -153,8 +169,7 @@ impl RevocationSet {
             .find(|target| self.epochs.get(target).is_some_and(|epoch| epoch.seq > authority.epoch))
     }
 
-    fn insert(&mut self, entry: Entry) {
-        let Entry { seq, target, forget_after, .. } = entry;
+    fn insert(&mut self, target: Target, seq: u64, forget_after: Timestamp) {
         match target {
             Target::Block(id) => {
                 let known = self.blocks.entry(id).or_insert(forget_after);

@@ -1,0 +1,295 @@
+//! One connection: resolve once, check every address, connect to a checked one, shake hands. In that order, in bounded time.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::dial::address::{AddressKind, AddressRule};
+
+/// Whether bytes may be written right now. Asked before every write of a connection.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// From a host name to addresses.
+#[async_trait]
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// Every address of `host`, in the order of preference.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+}
+
+/// The resolver of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+#[async_trait]
+impl Resolve for SystemResolver {
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    }
+}
+
+/// Why there is no connection. Nothing was sent but a TLS greeting.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("`{host}` does not resolve")]
+    Resolve {
+        /// The name.
+        host: Box<str>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An address of the name may not be connected to.
+    #[error("`{host}` resolves to {address}, which this service may not use: set `allow_private` if it is meant to")]
+    Refused {
+        /// The name.
+        host: Box<str>,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Plain HTTP goes to this machine only.
+    #[error("plain http goes to this machine only, and `{0}` is elsewhere: use https")]
+    Plain(Box<str>),
+    /// Nobody answered at any address.
+    #[error("cannot connect to `{host}`")]
+    Connect {
+        /// The name.
+        host: Box<str>,
+        /// Why, at the last address that was tried.
+        #[source]
+        source: io::Error,
+    },
+    /// The peer did not prove that it is the host.
+    #[error("`{host}` did not prove its identity by TLS")]
+    Tls {
+        /// The name.
+        host: Box<str>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("connecting to `{0}` took too long")]
+    Timeout(Box<str>),
+    /// Not a URL that can be connected to.
+    #[error("not an http or https URL with a host")]
+    Url,
+}
+
+impl DialError {
+    /// The same error once more: an HTTP client hands it out by reference only.
+    pub(super) fn repeat(&self) -> Self {
+        let again = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+        match self {
+            Self::Resolve { host, source } => Self::Resolve { host: host.clone(), source: again(source) },
+            Self::Refused { host, address } => Self::Refused { host: host.clone(), address: *address },
+            Self::Plain(host) => Self::Plain(host.clone()),
+            Self::Connect { host, source } => Self::Connect { host: host.clone(), source: again(source) },
+            Self::Tls { host, source } => Self::Tls { host: host.clone(), source: again(source) },
+            Self::Timeout(host) => Self::Timeout(host.clone()),
+            Self::Url => Self::Url,
+        }
+    }
+}
+
+/// What every connection of one client has in common.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) rule: AddressRule,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) timeout: Duration,
+    pub(super) gate: Option<Gate>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Plain,
+    Tls,
+}
+
+impl Connector {
+    async fn connect(self, uri: Uri) -> Result<Wire, DialError> {
+        let scheme = match uri.scheme_str() {
+            Some("http") => Scheme::Plain,
+            Some("https") => Scheme::Tls,
+            _ => return Err(DialError::Url),
+        };
+        let host: Box<str> = uri.host().ok_or(DialError::Url)?.trim_start_matches('[').trim_end_matches(']').into();
+        let port = uri.port_u16().unwrap_or(if scheme == Scheme::Tls { 443 } else { 80 });
+        let timeout = self.timeout;
+        match tokio::time::timeout(timeout, self.connect_to(scheme, &host, port)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(DialError::Timeout(host)),
+        }
+    }
+
+    async fn connect_to(self, scheme: Scheme, host: &str, port: u16) -> Result<Wire, DialError> {
+        let addresses = self.checked_addresses(scheme, host, port).await?;
+        let tcp = connect_first(host, &addresses).await?;
+        let io = match scheme {
+            Scheme::Plain => Io::Plain(TokioIo::new(tcp)),
+            Scheme::Tls => {
+                let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Url)?;
+                let tls = TlsConnector::from(self.tls).connect(name, tcp).await;
+                Io::Tls(Box::new(TokioIo::new(tls.map_err(|source| DialError::Tls { host: host.into(), source })?)))
+            }
+        };
+        Ok(Wire { io, gate: self.gate })
+    }
+
+    /// All or nothing: a name with one address inside and one outside is somebody's trick.
+    async fn checked_addresses(&self, scheme: Scheme, host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+        let resolve_error = |source| DialError::Resolve { host: host.into(), source };
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, port)],
+            Err(_) => self.resolver.resolve(host, port).await.map_err(resolve_error)?,
+        };
+        if addresses.is_empty() {
+            return Err(resolve_error(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
+        }
+        if let Some(refused) = addresses.iter().find(|address| !self.rule.allows(address.ip())) {
+            return Err(DialError::Refused { host: host.into(), address: refused.ip() });
+        }
+        let here = |address: &SocketAddr| AddressKind::of(address.ip()) == AddressKind::Loopback;
+        if scheme == Scheme::Plain && !addresses.iter().all(here) {
+            return Err(DialError::Plain(host.into()));
+        }
+        Ok(addresses)
+    }
+}
+
+async fn connect_first(host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(tcp) => {
+                // Small messages that are waited for: an acknowledgement held back by Nagle costs 40 ms. A socket that
+                // can't be told so works all the same.
+                let _ = tcp.set_nodelay(true);
+                return Ok(tcp);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(DialError::Connect { host: host.into(), source: last })
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = Wire;
+    type Error = DialError;
+    type Future = Pin<Box<dyn Future<Output = Result<Wire, DialError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+/// An open connection whose writes pass the gate.
+pub(super) struct Wire {
+    io: Io,
+    gate: Option<Gate>,
+}
+
+enum Io {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+}
+
+impl Wire {
+    fn gated(&self) -> io::Result<()> {
+        match &self.gate {
+            Some(gate) if !gate() => {
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, "the lease of the edge has run out"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Connection for Wire {
+    fn connected(&self) -> Connected {
+        match &self.io {
+            Io::Plain(_) => Connected::new(),
+            Io::Tls(tls) if tls.inner().get_ref().1.alpn_protocol() == Some(b"h2") => Connected::new().negotiated_h2(),
+            Io::Tls(_) => Connected::new(),
+        }
+    }
+}
+
+impl hyper::rt::Read for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl hyper::rt::Write for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.gated()?;
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Io::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // TLS buffers: what was written under a lease may still lie there.
+        self.gated()?;
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tls(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.gated()?;
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Io::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+}

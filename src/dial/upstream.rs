@@ -1,0 +1,230 @@
+//! Connections to the services behind an edge: one pool for each service, none to an address that its rule refuses.
+
+use std::error::Error as _;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+
+use crate::dial::address::AddressRule;
+use crate::dial::connect::{Connector, DialError, Gate, Resolve, SystemResolver};
+use crate::dial::tls::{Protocols, TrustedRoots};
+
+/// The limits of outgoing connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Resolution, connection and TLS together.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// How many unused connections a service may have.
+    pub idle_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(60), idle_max: 64 }
+    }
+}
+
+/// What connections to all services have in common.
+#[derive(Clone)]
+pub struct Dialer {
+    resolver: Arc<dyn Resolve>,
+    tls: Arc<ClientConfig>,
+    limits: Limits,
+    gate: Option<Gate>,
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("resolver", &self.resolver).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// Believes `roots`, resolves as this machine does.
+    pub fn new(roots: &TrustedRoots, limits: Limits) -> Self {
+        let tls = roots.client_config(Protocols::Http1And2);
+        Self { resolver: Arc::new(SystemResolver), tls, limits, gate: None }
+    }
+
+    /// Asks `gate` before every write to a service: an edge whose lease has ended sends nothing more.
+    #[must_use]
+    pub fn with_gate(self, gate: Gate) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// Resolves by `resolver` instead.
+    #[must_use]
+    pub fn with_resolver(self, resolver: Arc<dyn Resolve>) -> Self {
+        Self { resolver, ..self }
+    }
+
+    /// The connections to one service.
+    pub fn upstream<B>(&self, origin: Origin, rule: AddressRule) -> Result<Upstream<B>, InvalidOrigin>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        if origin.scheme == Scheme::HTTP && rule == AddressRule::PublicOnly {
+            return Err(InvalidOrigin::Plain);
+        }
+        let connector = Connector {
+            rule,
+            resolver: self.resolver.clone(),
+            tls: self.tls.clone(),
+            timeout: self.limits.connect_timeout,
+            gate: self.gate.clone(),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(self.limits.idle_timeout)
+            .pool_max_idle_per_host(self.limits.idle_max)
+            .timer(TokioTimer::new())
+            .build(connector);
+        Ok(Upstream { client, origin })
+    }
+}
+
+/// Scheme, host and port of a service: where its requests go, whatever they say themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+}
+
+/// A text that is not the origin of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOrigin {
+    /// Not scheme, host and maybe port.
+    #[error("not an origin: use `https://host` or `https://host:port`, without a path")]
+    Form,
+    /// Plain HTTP without leave to use addresses of this machine.
+    #[error("plain http goes to this machine only: use https, or set `allow_private` for a service on this machine")]
+    Plain,
+}
+
+impl FromStr for Origin {
+    type Err = InvalidOrigin;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.parse::<Uri>().map_err(|_| InvalidOrigin::Form)?.into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(InvalidOrigin::Form) };
+        let bare = parts.path_and_query.is_none_or(|path| path == "/");
+        let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
+        if !bare || !known || authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(InvalidOrigin::Form);
+        }
+        Ok(Self { scheme, authority })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+impl Origin {
+    /// Host and port as written: the `Host` that the service sees.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+}
+
+/// The connections to one service.
+#[derive(Clone)]
+pub struct Upstream<B> {
+    client: Client<Connector, B>,
+    origin: Origin,
+}
+
+impl<B> fmt::Debug for Upstream<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upstream({})", self.origin)
+    }
+}
+
+/// Why a service gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// Its name leads to an address that it may not use.
+    #[error("the service's name resolves to {0}, which it may not use")]
+    Refused(IpAddr),
+    /// It did not prove that it is the configured host. Nothing was sent.
+    #[error("the service did not prove its identity by TLS")]
+    Untrusted(#[source] DialError),
+    /// No connection. Nothing was sent.
+    #[error("the service cannot be reached")]
+    Unreachable(#[source] DialError),
+    /// No connection in time. Nothing was sent.
+    #[error("connecting to the service took too long")]
+    ConnectTimeout,
+    /// It broke off, or answered something that is not HTTP. The request may have been served.
+    #[error("the service broke off")]
+    Broken(#[source] hyper_util::client::legacy::Error),
+}
+
+impl<B> Upstream<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Where its requests go.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Sends a request to the service's origin: of the request's own URL only path and query count. Its answer's body streams.
+    ///
+    /// Dropping the future, or the answer's body, ends the exchange and closes its connection (HTTP/1.1) or stream (HTTP/2).
+    pub async fn send(&self, mut request: Request<B>) -> Result<Response<Incoming>, UpstreamError> {
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.origin.scheme.clone());
+        parts.authority = Some(self.origin.authority.clone());
+        parts.path_and_query = Some(path);
+        // Expect safety: scheme, authority and path are there, which is what a URL of this form needs.
+        *request.uri_mut() = Uri::from_parts(parts).expect("an origin and a path make a URL");
+        self.client.request(request).await.map_err(UpstreamError::from)
+    }
+}
+
+impl From<hyper_util::client::legacy::Error> for UpstreamError {
+    fn from(error: hyper_util::client::legacy::Error) -> Self {
+        if !error.is_connect() {
+            return Self::Broken(error);
+        }
+        let mut source = error.source();
+        while let Some(cause) = source {
+            if let Some(dial) = cause.downcast_ref::<DialError>() {
+                return Self::from_dial(dial.repeat());
+            }
+            source = cause.source();
+        }
+        Self::Broken(error)
+    }
+}
+
+impl UpstreamError {
+    fn from_dial(error: DialError) -> Self {
+        match error {
+            DialError::Refused { address, .. } => Self::Refused(address),
+            DialError::Timeout(_) => Self::ConnectTimeout,
+            DialError::Tls { .. } => Self::Untrusted(error),
+            DialError::Resolve { .. } | DialError::Plain(_) | DialError::Connect { .. } | DialError::Url => {
+                Self::Unreachable(error)
+            }
+        }
+    }
+}

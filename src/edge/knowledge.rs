@@ -1,0 +1,313 @@
+//! What this edge knows: the revocation set, the lease on it, and the settings. The only place that holds them.
+//!
+//! Requests read, the follower writes. Nothing here waits, and each check reads the clock at the moment of use: a process
+//! that was stopped for a while finds its lease ended, whatever it was doing.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use crate::clock::{Clock, Monotonic, Timestamp};
+use crate::edge::streams::{CutReason, StreamGuard, Streams};
+use crate::policy::permit::{Cleared, Permit};
+use crate::revocation::set::OutOfSequence;
+use crate::revocation::{Entry, Lease, LiveToken, NotLive, RevocationSet};
+use crate::token::verify::Expected;
+use crate::token::{HeldToken, RootKeys};
+use crate::wire::{FeedReply, Log, OfferedService, Settings};
+
+/// What an edge knows of its authority's mind.
+pub struct Knowledge {
+    clock: Arc<dyn Clock>,
+    known: RwLock<Known>,
+    settings: ArcSwapOption<KnownSettings>,
+    streams: Arc<Streams>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Everything ever learnt is kept until it can be forgotten: an authority that forgets a revocation revives nothing.
+    set: RevocationSet,
+    /// Whether the set continues the log, so that the next entries can be added to it.
+    continues: bool,
+    lease: Lease,
+    clock: ClockCheck,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClockCheck {
+    Right,
+    Skewed,
+}
+
+/// The settings, checked.
+#[derive(Debug)]
+pub struct KnownSettings {
+    /// Grows with every change.
+    pub version: u64,
+    /// Whose writs are accepted, and as which deployment.
+    pub expected: Expected,
+    /// The root keys that are trusted.
+    pub root_keys: RootKeys,
+    /// The services of every tenant.
+    pub services: Vec<OfferedService>,
+}
+
+/// An answer that does not continue what is known. The edge stops serving and asks for a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Discontinuity {
+    /// Entries are missing, repeated or out of order.
+    #[error(transparent)]
+    Sequence(#[from] OutOfSequence),
+    /// The log is shorter than it was.
+    #[error("the log's head went back from {known} to {head}")]
+    Regression {
+        /// What is known.
+        known: u64,
+        /// What the authority says.
+        head: u64,
+    },
+    /// Entries came where a snapshot was asked for.
+    #[error("entries came where a snapshot was asked for")]
+    NoSnapshot,
+    /// The settings' version went back, or they are for somebody else.
+    #[error("the settings are not this edge's next: {0}")]
+    Settings(&'static str),
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// Something is revoked that was not.
+    pub revocations: bool,
+    /// There are other settings.
+    pub settings: bool,
+}
+
+impl Knowledge {
+    /// An edge that knows nothing yet, and so admits nothing.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            known: RwLock::new(Known {
+                set: RevocationSet::default(),
+                continues: false,
+                lease: Lease::none(),
+                clock: ClockCheck::Right,
+            }),
+            settings: ArcSwapOption::empty(),
+            streams: Arc::default(),
+        }
+    }
+
+    /// The settings; `None` before the first answer.
+    pub fn settings(&self) -> Option<Arc<KnownSettings>> {
+        self.settings.load_full()
+    }
+
+    /// The open requests.
+    pub const fn streams(&self) -> &Arc<Streams> {
+        &self.streams
+    }
+
+    /// From a held token to a live one: under a lease that holds now, and not revoked.
+    pub fn admit(&self, held: HeldToken) -> Result<LiveToken, NotLive> {
+        let known = self.read();
+        known.usable()?;
+        known.set.admit(held, &known.lease, self.clock.monotonic())
+    }
+
+    /// The second check, directly before the credential is used, and the guard under which the request then runs.
+    ///
+    /// The request is registered first and checked then: a revocation that comes in between finds it and cuts it, so
+    /// that none is both unseen by the cut and unaware of the entry.
+    #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
+    pub fn clear(&self, permit: Permit) -> Result<(Cleared, StreamGuard), (Permit, NotLive)> {
+        let chain = permit.token().held().token().chain().clone();
+        let guard = self.streams.open(chain.clone(), chain.expires());
+        let known = self.read();
+        if let Err(not_live) = known.usable() {
+            return Err((permit, not_live));
+        }
+        permit.clear(&known.set, &known.lease, self.clock.monotonic()).map(|cleared| (cleared, guard))
+    }
+
+    /// Whether the lease holds now. Asked again at every write to an upstream.
+    pub fn lease_holds(&self) -> bool {
+        let known = self.read();
+        known.usable().is_ok() && known.lease.holds(self.clock.monotonic())
+    }
+
+    /// How long the lease still holds; zero without one.
+    pub fn lease_left(&self) -> Duration {
+        let known = self.read();
+        match known.usable() {
+            Ok(()) => known.lease.left(self.clock.monotonic()),
+            Err(_) => Duration::ZERO,
+        }
+    }
+
+    /// How much of the log is known; `None` while a snapshot is needed.
+    pub fn seq(&self) -> Option<u64> {
+        let known = self.read();
+        known.continues.then(|| known.set.seq())
+    }
+
+    /// How many revocations are held.
+    pub fn revocations(&self) -> usize {
+        self.read().set.len()
+    }
+
+    /// The version of the settings; `None` before the first answer.
+    pub fn settings_version(&self) -> Option<u64> {
+        self.settings.load().as_ref().map(|settings| settings.version)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the follower does. Nobody else writes.
+impl Knowledge {
+    /// Takes in what an answer says, and cuts what it kills. The lease is not renewed by this.
+    pub(super) fn learn(&self, reply: &FeedReply, expected: &Expected) -> Result<Learned, Discontinuity> {
+        let settings = self.next_settings(reply.settings.as_ref(), expected)?;
+        let revocations = self.learn_log(reply)?;
+        if revocations {
+            let doomed = self.streams.revoked(&self.read().set);
+            doomed.end();
+        }
+        let learned = Learned { revocations, settings: settings.is_some() };
+        if let Some(settings) = settings {
+            self.settings.store(Some(Arc::new(settings)));
+        }
+        Ok(learned)
+    }
+
+    fn learn_log(&self, reply: &FeedReply) -> Result<bool, Discontinuity> {
+        match &reply.log {
+            Log::Snapshot(entries) => {
+                // Built beside the lock: a large snapshot must not stop the requests.
+                let set = RevocationSet::from_snapshot(reply.head, entries.iter().cloned());
+                let mut known = self.write();
+                let older = std::mem::replace(&mut known.set, set);
+                let revocations = !entries.is_empty();
+                known.set.keep(older);
+                known.continues = true;
+                Ok(revocations)
+            }
+            Log::Next(entries) => self.learn_next(reply.head, entries),
+        }
+    }
+
+    fn learn_next(&self, head: u64, entries: &[Entry]) -> Result<bool, Discontinuity> {
+        let mut known = self.write();
+        if !known.continues {
+            return Err(Discontinuity::NoSnapshot);
+        }
+        if head < known.set.seq() {
+            return Err(Discontinuity::Regression { known: known.set.seq(), head });
+        }
+        for entry in entries {
+            known.set.apply(entry.clone())?;
+        }
+        Ok(!entries.is_empty())
+    }
+
+    fn next_settings(
+        &self,
+        next: Option<&Settings>,
+        expected: &Expected,
+    ) -> Result<Option<KnownSettings>, Discontinuity> {
+        let Some(next) = next else {
+            return match self.settings_version() {
+                Some(_) => Ok(None),
+                None => Err(Discontinuity::Settings("none came")),
+            };
+        };
+        if next.issuer != expected.issuer || next.audience != expected.audience {
+            return Err(Discontinuity::Settings("they are for another issuer or audience"));
+        }
+        // After a loss the authority's word counts as it stands, also where it was restored from an older copy.
+        let known = self.seq().and_then(|_| self.settings_version());
+        if known.is_some_and(|known| next.version < known) {
+            return Err(Discontinuity::Settings("their version went back"));
+        }
+        Ok(Some(KnownSettings {
+            version: next.version,
+            expected: expected.clone(),
+            root_keys: next.root_keys.clone(),
+            services: next.services.clone(),
+        }))
+    }
+
+    /// Renews the lease by an answer to a request sent at `sent`: only if everything up to `head` is known.
+    ///
+    /// Call it once what the answer killed is gone: a lease says that the edge acts on all it knows.
+    pub(super) fn renew(&self, sent: Monotonic, length: Duration, head: u64) -> bool {
+        let mut known = self.write();
+        if !known.continues || known.set.seq() < head || known.usable().is_err() {
+            return false;
+        }
+        known.lease = known.lease.or_later(Lease::granted(sent, length));
+        known.lease.holds(self.clock.monotonic())
+    }
+
+    /// Compares the authority's wall clock, somewhere within `round_trip` ago, with the own. Skewed, the edge has no lease.
+    pub(super) fn check_clock(&self, authority: Timestamp, round_trip: Duration, skew_max: Duration) -> bool {
+        let own = self.clock.now();
+        let apart = own.since(authority).max(authority.since(own));
+        let right = apart <= skew_max.saturating_add(round_trip);
+        let mut known = self.write();
+        known.clock = if right { ClockCheck::Right } else { ClockCheck::Skewed };
+        if !right {
+            known.lease = Lease::none();
+            drop(known);
+            self.streams.cut_all(&CutReason::LeaseEnded);
+        }
+        right
+    }
+
+    /// Stops serving until a snapshot: what came did not continue what is known.
+    pub(super) fn lose(&self) {
+        {
+            let mut known = self.write();
+            known.continues = false;
+            known.lease = Lease::none();
+        }
+        self.streams.cut_all(&CutReason::LeaseEnded);
+    }
+
+    /// Cuts the requests whose writ has ended, and all of them once the lease has.
+    pub(super) fn sweep(&self) {
+        if self.streams.is_empty() {
+            return;
+        }
+        if self.lease_holds() {
+            self.streams.cut_expired(self.clock.now());
+        } else {
+            self.streams.cut_all(&CutReason::LeaseEnded);
+        }
+    }
+
+    /// Drops the revocations that can affect nothing that is valid at `now` or later.
+    pub(super) fn forget(&self, now: Timestamp) {
+        self.write().set.forget(now);
+    }
+}
+
+impl Known {
+    fn usable(&self) -> Result<(), NotLive> {
+        match (self.clock, self.continues) {
+            (ClockCheck::Skewed, _) => Err(NotLive::ClockSkew),
+            (ClockCheck::Right, false) => Err(NotLive::NoLease),
+            (ClockCheck::Right, true) => Ok(()),
+        }
+    }
+}
