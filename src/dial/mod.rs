@@ -13,4 +13,4 @@ pub use address::AddressRule;
 pub use authority::{Answer, AuthorityClient, AuthorityUrl};
 pub use connect::{DialError, Gate, Resolve, SystemResolver};
 pub use tls::TrustedRoots;
-pub use upstream::{Dialer, Limits, Origin, Upstream, UpstreamError};
+pub use upstream::{Dialer, Limits, Upstream, UpstreamError};

@@ -3,17 +3,17 @@
 use std::error::Error as _;
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 
+use crate::catalog::{Origin, Scheme};
 use crate::dial::address::AddressRule;
 use crate::dial::connect::{Connector, DialError, Gate, Resolve, SystemResolver};
 use crate::dial::tls::{Protocols, TrustedRoots};
@@ -70,14 +70,18 @@ impl Dialer {
     }
 
     /// The connections to one service.
-    pub fn upstream<B>(&self, origin: Origin, rule: AddressRule) -> Result<Upstream<B>, InvalidOrigin>
+    pub fn upstream<B>(&self, origin: &Origin, rule: AddressRule) -> Result<Upstream<B>, PlainRefused>
     where
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        if origin.scheme == Scheme::HTTP && rule == AddressRule::PublicOnly {
-            return Err(InvalidOrigin::Plain);
-        }
+        let scheme = match origin.scheme() {
+            Scheme::Https => http::uri::Scheme::HTTPS,
+            Scheme::Http if rule == AddressRule::PublicOnly => return Err(PlainRefused),
+            Scheme::Http => http::uri::Scheme::HTTP,
+        };
+        // Expect safety: a parsed origin's host and port are an authority of RFC 3986.
+        let authority = origin.authority().parse().expect("an origin has an authority");
         let connector = Connector {
             rule,
             resolver: self.resolver.clone(),
@@ -91,66 +95,26 @@ impl Dialer {
             .pool_max_idle_per_host(self.limits.idle_max)
             .timer(TokioTimer::new())
             .build(connector);
-        Ok(Upstream { client, origin })
+        Ok(Upstream { client, scheme, authority })
     }
 }
 
-/// Scheme, host and port of a service: where its requests go, whatever they say themselves.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    scheme: Scheme,
-    authority: Authority,
-}
-
-/// A text that is not the origin of a service.
+/// Plain HTTP to a service that may not be on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidOrigin {
-    /// Not scheme, host and maybe port.
-    #[error("not an origin: use `https://host` or `https://host:port`, without a path")]
-    Form,
-    /// Plain HTTP without leave to use addresses of this machine.
-    #[error("plain http goes to this machine only: use https, or set `allow_private` for a service on this machine")]
-    Plain,
-}
-
-impl FromStr for Origin {
-    type Err = InvalidOrigin;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.parse::<Uri>().map_err(|_| InvalidOrigin::Form)?.into_parts();
-        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else { return Err(InvalidOrigin::Form) };
-        let bare = parts.path_and_query.is_none_or(|path| path == "/");
-        let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
-        if !bare || !known || authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err(InvalidOrigin::Form);
-        }
-        Ok(Self { scheme, authority })
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.authority)
-    }
-}
-
-impl Origin {
-    /// Host and port as written: the `Host` that the service sees.
-    pub const fn authority(&self) -> &Authority {
-        &self.authority
-    }
-}
+#[error("plain http goes to this machine only: use https, or set `allow_private` for a service on this machine")]
+pub struct PlainRefused;
 
 /// The connections to one service.
 #[derive(Clone)]
 pub struct Upstream<B> {
     client: Client<Connector, B>,
-    origin: Origin,
+    scheme: http::uri::Scheme,
+    authority: Authority,
 }
 
 impl<B> fmt::Debug for Upstream<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Upstream({})", self.origin)
+        write!(f, "Upstream({}://{})", self.scheme, self.authority)
     }
 }
 
@@ -180,9 +144,9 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Where its requests go.
-    pub const fn origin(&self) -> &Origin {
-        &self.origin
+    /// Host and port: what the service sees as `Host`.
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Sends a request to the service's origin: of the request's own URL only path and query count. Its answer's body streams.
@@ -191,8 +155,8 @@ where
     pub async fn send(&self, mut request: Request<B>) -> Result<Response<Incoming>, UpstreamError> {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.origin.scheme.clone());
-        parts.authority = Some(self.origin.authority.clone());
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(path);
         // Expect safety: scheme, authority and path are there, which is what a URL of this form needs.
         *request.uri_mut() = Uri::from_parts(parts).expect("an origin and a path make a URL");

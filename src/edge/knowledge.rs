@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use crate::catalog::{Catalog, Listed};
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::edge::streams::{CutReason, StreamGuard, Streams};
 use crate::policy::permit::{Cleared, Permit};
@@ -51,7 +52,7 @@ pub struct KnownSettings {
     /// The root keys that are trusted.
     pub root_keys: RootKeys,
     /// The services of every tenant.
-    pub services: Vec<OfferedService>,
+    pub catalog: Catalog,
 }
 
 /// An answer that does not continue what is known. The edge stops serving and asks for a snapshot.
@@ -239,11 +240,14 @@ impl Knowledge {
         if known.is_some_and(|known| next.version < known) {
             return Err(Discontinuity::Settings("their version went back"));
         }
+        let listed =
+            |offered: &OfferedService| Listed { tenant: offered.tenant.clone(), service: offered.service.clone() };
+        let services = next.services.iter().map(listed);
         Ok(Some(KnownSettings {
             version: next.version,
             expected: expected.clone(),
             root_keys: next.root_keys.clone(),
-            services: next.services.clone(),
+            catalog: Catalog::new(services).map_err(|_| Discontinuity::Settings("two services have one name"))?,
         }))
     }
 

@@ -140,7 +140,7 @@ fn without_a_lease_nothing_is_admitted_and_nothing_is_said_about_the_token() {
     assert!(empty.admit(held(), &valid, second).is_ok());
     assert_eq!(
         revoked([Target::Everything]).admit(held(), &valid, second).unwrap_err(),
-        NotLive::Revoked(Target::Everything)
+        NotLive::Revoked(Box::new(Target::Everything))
     );
 }
 
