@@ -13,7 +13,6 @@
 //! | [`catalog`] | how an HTTP request becomes an operation | guess: what is unclear is refused |
 //! | [`vault`] | sealing secrets, applying them to a request | show a secret |
 //! | [`audit`] | what happened, in hash chains | hold a token or a secret |
-//! | `edge` | from a request to an upstream: admit, inject, journal | hold a database password |
 //! | `config` | settings files, checked | read the environment |
 //! | `wire` | every message between an edge and its authority | talk to anybody |
 //! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
