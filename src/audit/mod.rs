@@ -4,6 +4,10 @@
 
 pub mod event;
 pub mod record;
+pub mod shown;
+pub mod verify;
 
 pub use event::{Actor, Change, Decision, Event, Finish, Outcome, Verdict};
 pub use record::{ChainError, Checkpoint, Head, Record, Source};
+pub use shown::Shown;
+pub use verify::{Checker, Finding, Report};
