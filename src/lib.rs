@@ -18,9 +18,13 @@
 //! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
 //! | `edge` | admit, inject, forward, follow the revocation feed | reach a store; serve without a lease |
 //! | `store` | durable state: SQLite, Postgres | decide |
+//! | `telemetry` | what a process says about itself | log a token or a secret |
+//! | `cli` | arguments, environment, terminal | hold a rule of its own |
 
 pub mod audit;
 pub mod catalog;
+#[cfg(feature = "server")]
+pub mod cli;
 pub mod clock;
 #[cfg(feature = "server")]
 pub mod config;
@@ -35,6 +39,8 @@ pub mod revocation;
 pub mod secret;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod telemetry;
 pub mod token;
 pub mod vault;
 #[cfg(feature = "server")]

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::clock::Timestamp;
+use crate::token::capability::Capability;
 use crate::token::operation::{Operation, Value};
 
 /// A `check if` of one block: passes when any of its queries matches.
@@ -105,9 +106,29 @@ impl Check {
         }
         false
     }
+
+    /// The capabilities it narrows to, when that is all it says: for people, who read those more easily than Datalog.
+    pub fn capabilities(&self) -> Option<Vec<Capability>> {
+        self.queries.iter().map(Query::capability).collect()
+    }
 }
 
 impl Query {
+    fn capability(&self) -> Option<Capability> {
+        let text = |slot: &Slot| match slot {
+            Slot::Constant(Constant::String(text)) => Some(text.clone()),
+            Slot::Constant(_) | Slot::Variable => None,
+        };
+        match (self.fact, &*self.terms, &*self.comparisons) {
+            (Ambient::Operation, [service, action, resource], []) => Some(Capability {
+                service: text(service)?.parse().ok()?,
+                action: text(action)?.parse().ok()?,
+                resource: text(resource)?.parse().ok()?,
+            }),
+            _ => None,
+        }
+    }
+
     fn matches(&self, operation: &Operation, now: Timestamp) -> Result<bool, TypeMismatch> {
         let service = Datum::String(operation.service.as_str());
         let actions = || operation.action.prefixes().map(Datum::String);

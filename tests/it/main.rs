@@ -5,6 +5,7 @@
 mod attenuation;
 mod biscuit;
 mod checks;
+mod cli;
 mod delegation;
 mod forgery;
 mod layers;

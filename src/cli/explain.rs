@@ -1,0 +1,303 @@
+//! `writ explain TOKEN METHOD URL`: allowed or denied, and which block, route or rule decides.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::catalog::json::Body;
+use crate::catalog::{Ambiguous, Catalog, Listed, Origin, Service, Target};
+use crate::cli::Context;
+use crate::cli::failure::{Failure, REFUSED};
+use crate::cli::files::{read_json, read_text};
+use crate::cli::output::{bad, doubtful, faint, good, plain_line, strong, term};
+use crate::cli::token::TokenArg;
+use crate::cli::tree::short;
+use crate::clock::Timestamp;
+use crate::id::ServiceName;
+use crate::policy::DenialReason;
+use crate::policy::permit::decide;
+use crate::token::inspect::inspect;
+use crate::token::verify::{Expected, TokenError, current};
+use crate::token::{Argument, Capability, Chain, Limits, Operation, RawToken, RootKeys, verify};
+
+/// `writ explain`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    token: TokenArg,
+    /// The method, as the agent sends it.
+    method: String,
+    /// The URL, of the edge or of the service itself; or a path that begins with the service's name.
+    url: String,
+    /// A service's file; may be repeated. Without one, the authority's catalog is asked.
+    #[arg(long = "service-file", value_name = "FILE")]
+    services: Vec<PathBuf>,
+    /// The request's JSON body, for routes that take arguments from it; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// Check the signatures too, by these root keys (JSON, as `writ keys list --json` prints them).
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+}
+
+/// The decision and what led to it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    allowed: bool,
+    /// `allowed`, or the reason code that the audit record would carry.
+    reason: &'static str,
+    /// Why, in a sentence.
+    why: String,
+    /// `hold` or `unchecked`.
+    signatures: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<ServiceName>,
+    /// The route's methods and path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<Capability>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    arguments: Vec<Argument>,
+    /// The capability of the authority block that covers the operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capability: Option<Capability>,
+    /// The block whose check denies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<usize>,
+    /// What to ask for instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask_for: Option<Capability>,
+}
+
+impl ExplainArgs {
+    pub(crate) fn run(self, context: Context) -> Result<(), Failure> {
+        let token = self.token.read()?;
+        let tenant = inspect(&token, &Limits::default())?.claims().authority().tenant.clone();
+        if self.services.is_empty() {
+            return Err(Failure::usage("name the service's file with `--service-file`"));
+        }
+        let services = self.services.iter().map(|path| Ok(Listed { tenant: tenant.clone(), service: service(path)? }));
+        let catalog = Catalog::new(services.collect::<Result<Vec<_>, Failure>>()?)?;
+        self.decide(&context, &token, &catalog)
+    }
+
+    fn decide(&self, context: &Context, token: &RawToken, catalog: &Catalog) -> Result<(), Failure> {
+        let keys = self.keys.as_deref().map(read_json::<RootKeys>).transpose()?;
+        let body = self.body.as_deref().map(read_text).transpose()?;
+        let asked = Asked { method: &self.method, url: &self.url, body: body.as_deref() };
+        let explanation = explain(token, keys.as_ref(), catalog, &asked, context.now());
+        context.out.result(&explanation, || told(&explanation, &asked))?;
+        if explanation.allowed { Ok(()) } else { Err(Failure::silent(REFUSED)) }
+    }
+}
+
+fn service(path: &Path) -> Result<Service, Failure> {
+    Service::from_toml(&read_text(path)?).map_err(|error| Failure::from(error).during(path.display()))
+}
+
+/// The request that is asked about.
+struct Asked<'a> {
+    method: &'a str,
+    url: &'a str,
+    body: Option<&'a str>,
+}
+
+/// A denial: the reason code and a sentence.
+struct Refusal {
+    code: &'static str,
+    why: String,
+}
+
+impl Refusal {
+    fn of(code: &'static str, error: impl ToString) -> Self {
+        Self { code, why: error.to_string() }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        Self::of(error.code(), error)
+    }
+}
+
+/// Decides as an edge would, but for revocation and the proof: those nobody but an edge can know.
+fn explain(
+    token: &RawToken,
+    keys: Option<&RootKeys>,
+    catalog: &Catalog,
+    asked: &Asked<'_>,
+    now: Timestamp,
+) -> Explanation {
+    let mut found = Explanation {
+        allowed: false,
+        reason: "allowed",
+        why: String::new(),
+        signatures: if keys.is_some() { "hold" } else { "unchecked" },
+        service: None,
+        route: None,
+        operation: None,
+        arguments: Vec::new(),
+        capability: None,
+        block: None,
+        ask_for: None,
+    };
+    let mut steps = || -> Result<(), Refusal> {
+        let operation = understood(catalog, asked, &mut found)?;
+        match keys {
+            Some(keys) => {
+                let chain = Arc::new(verify(token, keys, &Limits::default())?);
+                current(&chain, keys, &named_by(&chain), now)?;
+                judged(&chain, &operation, catalog, now, &mut found)
+            }
+            None => {
+                let unverified = inspect(token, &Limits::default())?;
+                let chain = unverified.claims();
+                if chain.expires().secs() < now.secs() {
+                    return Err(TokenError::Expired.into());
+                }
+                if chain.not_before().secs() > now.secs() {
+                    return Err(TokenError::NotYet.into());
+                }
+                judged(chain, &operation, catalog, now, &mut found)
+            }
+        }
+    };
+    match steps() {
+        Ok(()) => found.allowed = true,
+        Err(Refusal { code, why }) => (found.reason, found.why) = (code, why),
+    }
+    found
+}
+
+/// Issuer and audience as the token names them: an edge has its own, and compares.
+fn named_by(chain: &Chain) -> Expected {
+    let authority = chain.authority();
+    Expected { issuer: authority.issuer.clone(), audience: authority.audience.clone() }
+}
+
+/// From the request to what it does.
+fn understood(catalog: &Catalog, asked: &Asked<'_>, found: &mut Explanation) -> Result<Operation, Refusal> {
+    let (listed, target) = addressed(catalog, asked.url)?;
+    let service = &listed.service;
+    found.service = Some(service.name().clone());
+    let matched = service.route(asked.method, &target).map_err(|error| Refusal::of(error.code(), error))?;
+    let route = matched.route();
+    found.route = Some(format!("{} {}", route.methods().join(","), route.pattern()));
+    let body = match (matched.body_rule(), asked.body) {
+        (Some(rule), Some(body)) => {
+            Some(Body::parse(body.as_bytes(), rule.bytes_max).map_err(|error| Refusal::of(error.code(), error))?)
+        }
+        _ => None,
+    };
+    let operation = matched.operation(body.as_ref()).map_err(|error| Refusal::of(error.code(), error))?;
+    found.operation = Some(operation.needed());
+    found.arguments.clone_from(&operation.arguments);
+    Ok(operation)
+}
+
+/// The service that a URL is for, and the target at that service: by the service's origin, or by the first path segment
+/// as at an edge.
+fn addressed<'c>(catalog: &'c Catalog, url: &str) -> Result<(&'c Listed, Target), Refusal> {
+    let ambiguous = |error: Ambiguous| Refusal::of(error.code(), error);
+    let (origin, path) = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let at = rest.find(['/', '?']).unwrap_or(rest.len());
+            (format!("{scheme}://{}", &rest[..at]).parse::<Origin>().ok(), &rest[at..])
+        }
+        None => (None, url),
+    };
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let target = Target::parse(&path).map_err(ambiguous)?;
+    let serves = |listed: &&Listed| origin.as_ref().is_some_and(|origin| listed.service.origins().contains(origin));
+    if let Some(listed) = catalog.services().find(serves) {
+        let base = listed.service.upstream().base_path();
+        let below = path.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        return match below {
+            Some("") => Ok((listed, Target::parse("/").map_err(ambiguous)?)),
+            Some(below) => Ok((listed, Target::parse(below).map_err(ambiguous)?)),
+            None => Err(Refusal::of("no_route", format!("the service stands below `{base}`"))),
+        };
+    }
+    let (name, target) = target
+        .split_service()
+        .ok_or_else(|| Refusal::of("unknown_service", "the first path segment does not name a service"))?;
+    let listed = catalog.service(&name).map_err(|error| Refusal::of(error.code(), error))?;
+    Ok((listed, target))
+}
+
+/// From what it does to the decision.
+fn judged(
+    chain: &Chain,
+    operation: &Operation,
+    catalog: &Catalog,
+    now: Timestamp,
+    found: &mut Explanation,
+) -> Result<(), Refusal> {
+    let tenant = &chain.authority().tenant;
+    if catalog.service(&operation.service).is_ok_and(|listed| listed.tenant != *tenant) {
+        return Err(Refusal::of(
+            "wrong_tenant",
+            format!("the service does not belong to the writ's tenant `{tenant}`"),
+        ));
+    }
+    match decide(chain, operation, now) {
+        Ok(capability) => {
+            found.capability = Some(capability.clone());
+            Ok(())
+        }
+        Err(reason) => {
+            found.ask_for = Some(operation.needed());
+            if let DenialReason::Check { block, .. } = &reason {
+                found.block = Some(*block);
+                return Err(Refusal::of("insufficient_scope", format!("{reason}: {}", added_by(chain, *block))));
+            }
+            Err(Refusal::of("insufficient_scope", reason))
+        }
+    }
+}
+
+/// Who added a block.
+fn added_by(chain: &Chain, block: usize) -> String {
+    if block == 0 {
+        return "the authority put it there".to_owned();
+    }
+    match chain.hops().iter().find(|hop| hop.block == block) {
+        Some(hop) => format!("{} put it there when handing on to {}", short(hop.signed_by), short(hop.holder)),
+        None => "somebody who had the writ narrowed it".to_owned(),
+    }
+}
+
+fn told(found: &Explanation, asked: &Asked<'_>) -> String {
+    let verdict = if found.allowed { good("allowed") } else { bad("denied") };
+    let mut lines = vec![format!("{verdict}  {} {}", plain_line(asked.method), plain_line(asked.url))];
+    let mut row = |label: &str, value: String| lines.push(format!("  {label:<11} {value}"));
+    if let Some(service) = &found.service {
+        row("service", service.to_string());
+    }
+    if let Some(route) = &found.route {
+        row("route", plain_line(route));
+    }
+    if let Some(operation) = &found.operation {
+        row("means", term(operation));
+    }
+    for argument in &found.arguments {
+        let value = serde_json::to_string(&argument.value).unwrap_or_default();
+        row("argument", plain_line(&format!("{} = {value}", argument.name)));
+    }
+    match (&found.capability, &found.ask_for) {
+        (Some(capability), _) => {
+            row("allowed by", format!("the capability {}, and every check passes", strong(capability)));
+        }
+        (None, Some(needed)) => {
+            row("denied by", plain_line(&found.why));
+            row("ask for", strong(needed));
+        }
+        (None, None) => row("denied by", format!("{} {}", plain_line(&found.why), faint(found.reason))),
+    }
+    let signatures = if found.signatures == "hold" { good("hold") } else { doubtful("not checked (give --keys)") };
+    row("signatures", signatures);
+    row("not asked", faint("revocation and proof: only an edge knows"));
+    lines.join("\n")
+}

@@ -1,0 +1,131 @@
+//! The command line: parses, calls the rooms below, prints. The only room that prints or reads the environment.
+//!
+//! Exit codes: 0 done; 1 refused, denied or failed; 2 the command line is wrong; `writ run` ends as its program ended.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::cli::failure::Failure;
+use crate::cli::output::{Form, Output};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+
+mod agent;
+mod explain;
+mod failure;
+mod files;
+mod hop;
+mod inspect;
+mod output;
+mod time;
+mod token;
+mod tree;
+mod vault;
+
+/// Capability tokens for AI agents: issue them, narrow them, prove them, revoke them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "writ",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 refused, denied or failed; 2 wrong command line; `run` ends as its program ended.\n\
+                  New here? `writ dev` shows everything in a minute, with nothing to configure."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Print JSON, for scripts.
+    #[arg(long, global = true, help_heading = "Global")]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
+enum Command {
+    /// Agents: their keys, who is registered.
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Hand a writ on to another key, offline: a hop signed by the holder's key.
+    Delegate(hop::DelegateArgs),
+    /// Make a writ allow less, offline. No key is needed.
+    Narrow(hop::NarrowArgs),
+    /// Close a writ, offline: it works as before, and nobody can delegate or narrow it further.
+    Seal(hop::SealArgs),
+    /// Show what a writ says, as a tree: who holds it, who signed each hop, what it allows, when it ends.
+    Inspect(inspect::InspectArgs),
+    /// Check a writ's signatures, its profile and its time; ends with 1 if it does not hold.
+    Verify(inspect::VerifyArgs),
+    /// Say whether a request would be allowed, and which block, route or rule decides; ends with 1 if denied.
+    Explain(explain::ExplainArgs),
+    /// The vault's key-encryption keys.
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a command works with besides its own arguments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    out: Output,
+}
+
+impl Context {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context { out: Output::new(if cli.global.json { Form::Json } else { Form::Text }) };
+    match cli.command.run(context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+impl Command {
+    fn run(self, context: Context) -> Result<(), Failure> {
+        match self {
+            Self::Agent(command) => command.run(context),
+            Self::Delegate(args) => args.run(context),
+            Self::Narrow(args) => args.run(context),
+            Self::Seal(args) => args.run(context),
+            Self::Inspect(args) => args.run(context),
+            Self::Verify(args) => args.run(context),
+            Self::Explain(args) => args.run(context),
+            Self::Vault(command) => command.run(context),
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "writ", &mut script);
+                context.out.raw(String::from_utf8_lossy(&script).trim_end())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

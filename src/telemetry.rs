@@ -1,0 +1,40 @@
+//! What a running process says about itself. Logs go to standard error, so that output stays output.
+
+use tracing_subscriber::EnvFilter;
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogForm {
+    /// For a person.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A log filter that does not parse.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a log filter: use a level such as `info`, or `writ::edge=debug,info`")]
+pub struct InvalidFilter(String);
+
+/// Starts logging to standard error, once per process; a second call changes nothing.
+pub fn start(filter: &str, form: LogForm) -> Result<(), InvalidFilter> {
+    let filter = EnvFilter::try_new(filter).map_err(|_| InvalidFilter(filter.to_owned()))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // An error only says that the process has a subscriber already.
+    let _ = match form {
+        LogForm::Text => builder.with_ansi(false).try_init(),
+        LogForm::Json => builder.json().try_init(),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_refused_with_an_example() {
+        let error = start("writ=loudly", LogForm::Text).unwrap_err();
+        assert!(error.to_string().contains("`info`"));
+    }
+}
