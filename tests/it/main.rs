@@ -8,6 +8,7 @@ mod checks;
 mod cli;
 mod delegation;
 mod forgery;
+mod journal;
 mod layers;
 mod revocation;
 mod tokens;
