@@ -1,6 +1,9 @@
 //! Durable state. One method is one transaction, and every write carries its audit event.
 //!
 //! Two back ends, one conformance suite (`tests/it/store`). A sentence in a method's documentation is a test there.
+//! The operations stand in `sql`, once; `sqlite` and `postgres` run statements.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -11,6 +14,18 @@ pub mod credentials;
 pub mod edges;
 pub mod installation;
 pub mod revocations;
+pub mod url;
+
+mod database;
+mod hint;
+mod migrations;
+mod sql;
+mod sqlite;
+
+use database::Database as _;
+use hint::Hint;
+use sql::SqlStore;
+use url::Place;
 
 pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
 pub use audit::{AuditLog, AuditQuery};
@@ -19,6 +34,7 @@ pub use credentials::{CredentialKey, CredentialRecord, Credentials};
 pub use edges::{Edge, Edges, JoinTicket};
 pub use installation::{Installation, Installations, Operator, RootKeyRecord};
 pub use revocations::{NewRevocation, Revocations, Snapshot};
+pub use url::StoreUrl;
 
 /// Everything an authority keeps.
 pub trait Store:
@@ -52,6 +68,12 @@ pub enum StoreError {
     /// The schema was written by a newer version of writ.
     #[error("the database was migrated by a newer writ: run that version, or restore a backup")]
     TooNew,
+    /// The schema is older than this version of writ, and the role in `store.url` may not change it.
+    #[error("the database has an older schema: run `writ migrate` with the URL of the role that owns it")]
+    TooOld,
+    /// The connection broke during the commit, and nothing could be asked afterwards: written, or not.
+    #[error("the database went away during the commit: look whether it happened before you repeat it")]
+    Unknown(#[source] BoxError),
     /// Anything else the database said.
     #[error("the database refused: {0}")]
     Failed(#[source] BoxError),
@@ -59,6 +81,20 @@ pub enum StoreError {
 
 /// An error of a driver.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Opens the store at `url`, brings its schema up to date where the role may, and refuses a schema that is newer.
+pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    match url.place() {
+        Place::Sqlite(path) => {
+            let database = sqlite::Sqlite::open(path).await?;
+            let mut transaction = database.begin().await?;
+            migrations::apply(&mut *transaction, migrations::SQLITE).await?;
+            transaction.commit().await?;
+            Ok(Arc::new(SqlStore::new(Box::new(database), Arc::new(Hint::new()))))
+        }
+        Place::Postgres(_) => Err(StoreError::Failed("Postgres follows".into())),
+    }
+}
 
 /// Whether the store can serve.
 #[async_trait]

@@ -34,8 +34,8 @@ pub struct Snapshot {
 pub trait Revocations: Send + Sync {
     /// Appends an entry. `seq` order is commit order, without gaps: whoever read up to `n` never later finds a new entry at or below `n`.
     ///
-    /// A block or holder that is revoked already, and an idempotency key that was used, answer the first entry and append
-    /// nothing. The other targets append each time, because writs may have been minted in between.
+    /// A block or holder that is revoked already for at least as long, and an idempotency key that was used, answer the
+    /// first such entry and append nothing. The other targets append each time, because writs may have been minted in between.
     async fn revoke(&self, revocation: &NewRevocation, event: &Change) -> Result<Entry, StoreError>;
 
     /// The log's head: 0 when nothing was ever revoked.

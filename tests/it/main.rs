@@ -11,5 +11,6 @@ mod forgery;
 mod journal;
 mod layers;
 mod revocation;
+mod store;
 mod tokens;
 mod vectors;

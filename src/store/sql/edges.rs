@@ -1,0 +1,93 @@
+//! Edges, and the tickets by which they join.
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use crate::audit::Change;
+use crate::clock::Timestamp;
+use crate::id::EdgeName;
+use crate::key::PublicKey;
+use crate::store::database::{Row, Value, bytes, read_all, read_first, text, time};
+use crate::store::{Edge, Edges, JoinTicket, StoreError};
+
+fn edge(row: &mut Row) -> Result<Edge, StoreError> {
+    Ok(Edge {
+        name: row.parse()?,
+        key: row.parse()?,
+        audience: row.parse()?,
+        origin: row.text()?,
+        nonce: row.bool()?,
+        joined: row.time()?,
+    })
+}
+
+fn join_ticket(row: &mut Row) -> Result<JoinTicket, StoreError> {
+    Ok(JoinTicket { secret_sha256: row.bytes()?, name: row.parse()?, audience: row.parse()?, expires: row.time()? })
+}
+
+#[async_trait]
+impl Edges for SqlStore {
+    async fn add_join_ticket(&self, ticket: &JoinTicket, at: Timestamp, event: &Change) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        write.conflict("a join ticket with that secret");
+        write.change("DELETE FROM join_ticket WHERE name = $1 OR expires < $2", vec![text(&ticket.name), time(at)]);
+        write.change(
+            "INSERT INTO join_ticket (secret_sha256, name, audience, expires) VALUES ($1, $2, $3, $4)",
+            vec![bytes(&ticket.secret_sha256), text(&ticket.name), text(&ticket.audience), time(ticket.expires)],
+        );
+        write.commit(at, event).await
+    }
+
+    async fn join_ticket(&self, secret_sha256: &[u8; 32], at: Timestamp) -> Result<Option<JoinTicket>, StoreError> {
+        let sql = "SELECT secret_sha256, name, audience, expires FROM join_ticket \
+                   WHERE secret_sha256 = $1 AND expires >= $2";
+        read_first(self.read(sql, vec![bytes(secret_sha256), time(at)]).await?, "join_ticket", join_ticket)
+    }
+
+    async fn join_edge(&self, secret_sha256: &[u8; 32], edge: &Edge, event: &Change) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        write.conflict("an edge with that key");
+        let sql = "DELETE FROM join_ticket WHERE secret_sha256 = $1 AND name = $2 AND audience = $3 AND expires >= $4 \
+                   RETURNING name";
+        let params = vec![bytes(secret_sha256), text(&edge.name), text(&edge.audience), time(edge.joined)];
+        if !write.finds(sql, params).await? {
+            return Err(StoreError::NotFound("join ticket"));
+        }
+        let sql = "SELECT 1 FROM edge WHERE origin = $1 AND name <> $2 AND NOT (nonce AND $3)";
+        if write.finds(sql, vec![text(&edge.origin), text(&edge.name), Value::Bool(edge.nonce)]).await? {
+            return Err(StoreError::Conflict("an edge at that origin"));
+        }
+        write.change(
+            "INSERT INTO edge (name, key, audience, origin, nonce, joined) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (name) DO UPDATE SET key = excluded.key, audience = excluded.audience, \
+             origin = excluded.origin, nonce = excluded.nonce, joined = excluded.joined",
+            vec![
+                text(&edge.name),
+                text(&edge.key),
+                text(&edge.audience),
+                text(&edge.origin),
+                Value::Bool(edge.nonce),
+                time(edge.joined),
+            ],
+        );
+        write.commit(edge.joined, event).await
+    }
+
+    async fn edges(&self) -> Result<Vec<Edge>, StoreError> {
+        let sql = "SELECT name, key, audience, origin, nonce, joined FROM edge ORDER BY name";
+        read_all(self.read(sql, Vec::new()).await?, "edge", edge)
+    }
+
+    async fn edge_by_key(&self, key: &PublicKey) -> Result<Option<Edge>, StoreError> {
+        let sql = "SELECT name, key, audience, origin, nonce, joined FROM edge WHERE key = $1";
+        read_first(self.read(sql, vec![text(key)]).await?, "edge", edge)
+    }
+
+    async fn remove_edge(&self, name: &EdgeName, at: Timestamp, event: &Change) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        if !write.finds("DELETE FROM edge WHERE name = $1 RETURNING name", vec![text(name)]).await? {
+            return Err(StoreError::NotFound("edge"));
+        }
+        write.commit(at, event).await
+    }
+}

@@ -1,0 +1,166 @@
+//! The operations, written once for both databases: each method of the contract is one transaction here.
+//!
+//! A transaction that writes an audit record locks the row of `heads` first. So such transactions run one after another,
+//! on Postgres as on SQLite: `seq` order is commit order, no two deadlock, and what one reads another cannot change.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::audit::{Change, Event, Head, Record, Source};
+use crate::clock::Timestamp;
+use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value, count, read_first, text};
+use crate::store::hint::Hint;
+use crate::store::{Health, StoreError};
+
+mod agents;
+mod audit;
+mod catalog;
+mod credentials;
+mod edges;
+mod installation;
+mod revocations;
+
+/// The store over either database.
+pub(super) struct SqlStore {
+    database: Box<dyn Database>,
+    hint: Arc<Hint>,
+}
+
+/// Where the logs end.
+struct Heads {
+    revocation_seq: u64,
+    catalog_version: u64,
+    audit_position: u64,
+    audit: Head,
+}
+
+/// A transaction that has locked the heads and will leave one audit record.
+struct Write<'a> {
+    store: &'a SqlStore,
+    transaction: Box<dyn Transaction>,
+    heads: Heads,
+    changes: Vec<Statement>,
+    conflict: &'static str,
+}
+
+const SELECT_HEADS: &str =
+    "SELECT revocation_seq, catalog_version, audit_position, audit_seq, audit_hash FROM heads WHERE one = 1";
+const UPDATE_HEADS: &str = "UPDATE heads SET revocation_seq = $1, catalog_version = $2, audit_position = $3, \
+     audit_seq = $4, audit_hash = $5 WHERE one = 1";
+
+impl SqlStore {
+    pub(super) fn new(database: Box<dyn Database>, hint: Arc<Hint>) -> Self {
+        Self { database, hint }
+    }
+
+    async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        Ok(self.database.read(sql, params).await?)
+    }
+
+    /// Begins a change and locks the heads.
+    async fn write(&self) -> Result<Write<'_>, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        let heads = lock_heads(&mut *transaction).await?;
+        Ok(Write { store: self, transaction, heads, changes: Vec::new(), conflict: "a row with that key" })
+    }
+
+    /// Whether the audit record of a commit whose answer was lost is there.
+    ///
+    /// The lock waits for the lost transaction's end: after it, the record is there or never will be.
+    async fn was_committed(&self, record: &Record) -> Result<bool, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        lock_heads(&mut *transaction).await?;
+        let sql = "SELECT 1 FROM audit_record WHERE source = $1 AND seq = $2 AND hash = $3";
+        let rows = transaction.query(sql, vec![text(&record.source), count(record.seq), text(&record.hash)]).await?;
+        Ok(!rows.is_empty())
+    }
+}
+
+async fn lock_heads(transaction: &mut dyn Transaction) -> Result<Heads, StoreError> {
+    let rows = transaction.lock(SELECT_HEADS, Vec::new()).await?;
+    let read = |row: &mut Row| {
+        Ok(Heads {
+            revocation_seq: row.int()?,
+            catalog_version: row.int()?,
+            audit_position: row.int()?,
+            audit: Head { seq: row.int()?, hash: row.text()? },
+        })
+    };
+    read_first(rows, "heads", read)?.ok_or(StoreError::Corrupt { table: "heads" })
+}
+
+impl Heads {
+    fn update(&self) -> Statement {
+        let row = vec![
+            count(self.revocation_seq),
+            count(self.catalog_version),
+            count(self.audit_position),
+            count(self.audit.seq),
+            text(&self.audit.hash),
+        ];
+        Statement { sql: UPDATE_HEADS.to_owned(), rows: vec![row] }
+    }
+}
+
+impl Write<'_> {
+    /// Runs a statement now and answers its rows.
+    async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        self.transaction.query(sql, params).await.map_err(|error| error.or_conflict(self.conflict))
+    }
+
+    /// Whether `sql` finds a row.
+    async fn finds(&mut self, sql: &str, params: Vec<Value>) -> Result<bool, StoreError> {
+        Ok(!self.query(sql, params).await?.is_empty())
+    }
+
+    /// What exists when a unique key of this transaction does.
+    fn conflict(&mut self, what: &'static str) {
+        self.conflict = what;
+    }
+
+    /// Adds a statement that runs at the commit.
+    fn change(&mut self, sql: &str, params: Vec<Value>) {
+        self.changes.push(Statement { sql: sql.to_owned(), rows: vec![params] });
+    }
+
+    /// The place in the whole audit log that this transaction's record will have.
+    fn position(&self) -> u64 {
+        self.heads.audit_position + 1
+    }
+
+    /// What edges were told of services, credentials and root keys is out of date; answers the catalog's new version.
+    fn catalog_changes(&mut self) -> u64 {
+        self.heads.catalog_version += 1;
+        self.heads.catalog_version
+    }
+
+    /// Appends the audit record and commits.
+    async fn commit(mut self, at: Timestamp, event: &Change) -> Result<(), StoreError> {
+        let record = Record::after(&self.heads.audit, Source::Authority, at, &Event::Change(event.clone()));
+        let mut statements = std::mem::take(&mut self.changes);
+        statements.extend(audit::insert(self.heads.audit_position, std::slice::from_ref(&record)));
+        self.heads.audit_position += 1;
+        self.heads.audit = record.head();
+        statements.push(self.heads.update());
+        self.transaction.run(statements).await.map_err(|error| error.or_conflict(self.conflict))?;
+        match self.transaction.commit().await {
+            Ok(()) => {}
+            Err(DbError::CommitLost(source)) => match self.store.was_committed(&record).await {
+                Ok(true) => {}
+                Ok(false) => return Err(StoreError::Unavailable(source)),
+                Err(_) => return Err(StoreError::Unknown(source)),
+            },
+            Err(error) => return Err(error.or_conflict(self.conflict)),
+        }
+        self.store.hint.grew(self.heads.revocation_seq);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Health for SqlStore {
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.read(SELECT_HEADS, Vec::new()).await.map(drop)
+    }
+}

@@ -1,0 +1,116 @@
+//! The revocation log.
+
+use async_trait::async_trait;
+
+use super::{SqlStore, Write};
+use crate::audit::Change;
+use crate::clock::Timestamp;
+use crate::revocation::{Entry, Target};
+use crate::store::database::{Row, count, read_all, read_first, text, text_or_null, time};
+use crate::store::{NewRevocation, Revocations, Snapshot, StoreError};
+
+fn entry(row: &mut Row) -> Result<Entry, StoreError> {
+    Ok(Entry { seq: row.int()?, target: row.parse()?, at: row.time()?, forget_after: row.time()? })
+}
+
+impl Write<'_> {
+    /// Appends an entry at the commit.
+    pub(super) fn append_entry(
+        &mut self,
+        target: Target,
+        forget_after: Timestamp,
+        at: Timestamp,
+        idempotency_key: Option<&str>,
+    ) -> Entry {
+        self.heads.revocation_seq += 1;
+        let entry = Entry { seq: self.heads.revocation_seq, target, at, forget_after };
+        self.change(
+            "INSERT INTO revocation (seq, target, at, forget_after, idempotency_key) VALUES ($1, $2, $3, $4, $5)",
+            vec![
+                count(entry.seq),
+                text(&entry.target),
+                time(entry.at),
+                time(entry.forget_after),
+                text_or_null(idempotency_key),
+            ],
+        );
+        entry
+    }
+
+    pub(super) async fn entry_at(&mut self, seq: u64) -> Result<Entry, StoreError> {
+        let sql = "SELECT seq, target, at, forget_after FROM revocation WHERE seq = $1";
+        let rows = self.query(sql, vec![count(seq)]).await?;
+        read_first(rows, "revocation", entry)?.ok_or(StoreError::Corrupt { table: "revocation" })
+    }
+
+    /// The entry that makes `revocation` unnecessary, if there is one.
+    async fn earlier(&mut self, revocation: &NewRevocation) -> Result<Option<Entry>, StoreError> {
+        if let Some(key) = &revocation.idempotency_key {
+            let sql = "SELECT seq, target, at, forget_after FROM revocation WHERE idempotency_key = $1";
+            let rows = self.query(sql, vec![text(key)]).await?;
+            if let Some(first) = read_first(rows, "revocation", entry)? {
+                return Ok(Some(first));
+            }
+        }
+        match revocation.target {
+            // An entry that is forgotten sooner would bring the dead back to life.
+            Target::Block(_) | Target::Holder(_) => {
+                let sql = "SELECT seq, target, at, forget_after FROM revocation \
+                           WHERE target = $1 AND forget_after >= $2 ORDER BY seq LIMIT 1";
+                let rows = self.query(sql, vec![text(&revocation.target), time(revocation.forget_after)]).await?;
+                read_first(rows, "revocation", entry)
+            }
+            Target::Subject(..) | Target::Agent(..) | Target::Grant(_) | Target::Tenant(_) | Target::Everything => {
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Revocations for SqlStore {
+    async fn revoke(&self, revocation: &NewRevocation, event: &Change) -> Result<Entry, StoreError> {
+        let mut write = self.write().await?;
+        if let Some(first) = write.earlier(revocation).await? {
+            return Ok(first);
+        }
+        let entry = write.append_entry(
+            revocation.target.clone(),
+            revocation.forget_after,
+            revocation.at,
+            revocation.idempotency_key.as_deref(),
+        );
+        write.commit(revocation.at, event).await?;
+        Ok(entry)
+    }
+
+    async fn revocation_head(&self) -> Result<u64, StoreError> {
+        let rows = self.read("SELECT revocation_seq FROM heads WHERE one = 1", Vec::new()).await?;
+        read_first(rows, "heads", Row::int)?.ok_or(StoreError::Corrupt { table: "heads" })
+    }
+
+    async fn revocations_after(&self, seq: u64, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let sql = "SELECT seq, target, at, forget_after FROM revocation WHERE seq > $1 ORDER BY seq LIMIT $2";
+        read_all(self.read(sql, vec![count(seq), count(limit.into())]).await?, "revocation", entry)
+    }
+
+    async fn revocation_snapshot(&self, at: Timestamp) -> Result<Snapshot, StoreError> {
+        let sql = "SELECT h.revocation_seq, r.seq, r.target, r.at, r.forget_after \
+                   FROM heads h LEFT JOIN revocation r ON r.forget_after >= $1 ORDER BY r.seq";
+        let mut snapshot: Option<Snapshot> = None;
+        for row in self.read(sql, vec![time(at)]).await? {
+            let mut row = row.of("revocation");
+            let head = row.int()?;
+            let snapshot = snapshot.get_or_insert_with(|| Snapshot { head, entries: Vec::new() });
+            if !row.next_is_null() {
+                snapshot.entries.push(entry(&mut row)?);
+            }
+        }
+        snapshot.ok_or(StoreError::Corrupt { table: "heads" })
+    }
+
+    async fn revocation_hint(&self, seq: u64) -> Result<(), StoreError> {
+        self.hint.beyond(seq).await;
+        Ok(())
+    }
+}

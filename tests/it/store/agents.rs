@@ -1,0 +1,206 @@
+//! Agents, grants and issuance.
+
+use std::sync::Arc;
+
+use writ::clock::Timestamp;
+use writ::policy::Grant;
+use writ::revocation::{Entry, Target};
+use writ::store::{AgentStatus, StoreError};
+
+use super::make::{AT, LATER, agent, change, changes, event, grant, issued, key, name};
+use super::{Database, for_every_backend};
+
+for_every_backend!(
+    a_registered_agent_is_found_by_name_and_key,
+    a_name_or_key_that_exists_is_a_conflict_in_whatever_status,
+    the_same_name_in_another_tenant_is_another_agent,
+    a_disabled_agent_and_its_revocation_are_one_change,
+    disabling_twice_answers_the_first_entry,
+    an_agent_that_does_not_exist_cannot_be_disabled,
+    grants_are_listed_oldest_first,
+    a_grant_for_an_agent_that_does_not_exist_is_refused,
+    a_removed_grant_and_its_revocation_are_one_change,
+    the_issue_context_is_the_agent_its_grants_and_the_head,
+    the_issue_context_is_of_one_moment,
+    an_issued_writ_is_found_by_its_id,
+    a_single_use_id_is_used_once,
+    of_many_who_use_an_id_at_once_one_is_first,
+    an_expired_single_use_id_may_be_used_again,
+);
+
+async fn a_registered_agent_is_found_by_name_and_key(db: &Database) {
+    let (b, a) = (agent("b", 2), agent("a", 1));
+    db.store.register_agent(&b, &change("agent.register", "b")).await.unwrap();
+    db.store.register_agent(&a, &change("agent.register", "a")).await.unwrap();
+    assert_eq!(db.store.agents(&name("acme")).await.unwrap(), [a.clone(), b]);
+    assert_eq!(db.store.agent_by_key(&key(1)).await.unwrap(), Some(a));
+    assert_eq!(db.store.agent_by_key(&key(9)).await.unwrap(), None);
+    assert_eq!(db.store.agents(&name("other")).await.unwrap(), []);
+    assert_eq!(changes(&*db.store).await, ["agent.register b", "agent.register a"]);
+}
+
+async fn a_name_or_key_that_exists_is_a_conflict_in_whatever_status(db: &Database) {
+    db.store.register_agent(&agent("a", 1), &event()).await.unwrap();
+    for _ in 0..2 {
+        for again in [agent("a", 2), agent("b", 1)] {
+            let refused = db.store.register_agent(&again, &event()).await;
+            assert!(matches!(refused, Err(StoreError::Conflict("an agent of that name or key"))), "{refused:?}");
+        }
+        db.store.disable_agent(&name("acme"), &name("a"), LATER, AT, &event()).await.unwrap();
+    }
+    assert_eq!(db.store.agents(&name("acme")).await.unwrap().len(), 1);
+    assert_eq!(changes(&*db.store).await.len(), 2, "a refused change leaves no record");
+}
+
+async fn the_same_name_in_another_tenant_is_another_agent(db: &Database) {
+    db.store.register_agent(&agent("a", 1), &event()).await.unwrap();
+    let mut other = agent("a", 2);
+    other.tenant = name("zeta");
+    db.store.register_agent(&other, &event()).await.unwrap();
+    db.store.disable_agent(&name("acme"), &name("a"), LATER, AT, &event()).await.unwrap();
+    assert_eq!(db.store.agents(&name("zeta")).await.unwrap(), [other]);
+}
+
+async fn a_disabled_agent_and_its_revocation_are_one_change(db: &Database) {
+    db.store.register_agent(&agent("a", 1), &event()).await.unwrap();
+    let entry =
+        db.store.disable_agent(&name("acme"), &name("a"), LATER, AT, &change("agent.disable", "a")).await.unwrap();
+    let target = Target::Agent(name("acme"), name("a"));
+    assert_eq!(entry, Entry { seq: 1, target, at: AT, forget_after: LATER });
+    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), [entry]);
+    assert_eq!(db.store.agent_by_key(&key(1)).await.unwrap().unwrap().status, AgentStatus::Disabled);
+    assert_eq!(db.store.issue_context(&key(1)).await.unwrap().agent.status, AgentStatus::Disabled);
+    assert_eq!(changes(&*db.store).await, ["test thing", "agent.disable a"]);
+}
+
+async fn disabling_twice_answers_the_first_entry(db: &Database) {
+    db.store.register_agent(&agent("a", 1), &event()).await.unwrap();
+    let first = db.store.disable_agent(&name("acme"), &name("a"), AT, AT, &event()).await.unwrap();
+    let second = db.store.disable_agent(&name("acme"), &name("a"), LATER, LATER, &event()).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(db.store.revocation_head().await.unwrap(), 1);
+    assert_eq!(changes(&*db.store).await.len(), 2);
+}
+
+async fn an_agent_that_does_not_exist_cannot_be_disabled(db: &Database) {
+    let refused = db.store.disable_agent(&name("acme"), &name("a"), AT, AT, &event()).await;
+    assert!(matches!(refused, Err(StoreError::NotFound("agent"))));
+    assert_eq!(db.store.revocation_head().await.unwrap(), 0);
+    assert!(changes(&*db.store).await.is_empty());
+}
+
+async fn with_agents(db: &Database) {
+    db.store.register_agent(&agent("a", 1), &event()).await.unwrap();
+    db.store.register_agent(&agent("b", 2), &event()).await.unwrap();
+}
+
+async fn grants_are_listed_oldest_first(db: &Database) {
+    with_agents(db).await;
+    let grants = [grant(9, "a"), grant(3, "b"), grant(4, "a"), grant(1, "a")];
+    for grant in &grants {
+        db.store.add_grant(grant, AT, &event()).await.unwrap();
+    }
+    assert_eq!(db.store.grants(&name("acme"), None).await.unwrap(), grants);
+    assert_eq!(db.store.grants(&name("acme"), Some(&name("b"))).await.unwrap(), [grants[1].clone()]);
+    assert_eq!(db.store.grants(&name("other"), None).await.unwrap(), []);
+    let again = db.store.add_grant(&grant(3, "a"), AT, &event()).await;
+    assert!(matches!(again, Err(StoreError::Conflict("a grant of that id"))), "{again:?}");
+}
+
+async fn a_grant_for_an_agent_that_does_not_exist_is_refused(db: &Database) {
+    let refused = db.store.add_grant(&grant(1, "a"), AT, &event()).await;
+    assert!(matches!(refused, Err(StoreError::NotFound("agent"))));
+    assert!(changes(&*db.store).await.is_empty());
+}
+
+async fn a_removed_grant_and_its_revocation_are_one_change(db: &Database) {
+    with_agents(db).await;
+    let grant = grant(1, "a");
+    db.store.add_grant(&grant, AT, &event()).await.unwrap();
+    let of_another = db.store.remove_grant(&name("other"), grant.id, LATER, AT, &event()).await;
+    assert!(matches!(of_another, Err(StoreError::NotFound("grant"))));
+    let entry = db.store.remove_grant(&name("acme"), grant.id, LATER, AT, &change("grant.remove", "g")).await.unwrap();
+    assert_eq!(entry, Entry { seq: 1, target: Target::Grant(grant.id), at: AT, forget_after: LATER });
+    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), [entry]);
+    assert_eq!(db.store.grants(&name("acme"), None).await.unwrap(), []);
+    let again = db.store.remove_grant(&name("acme"), grant.id, LATER, AT, &event()).await;
+    assert!(matches!(again, Err(StoreError::NotFound("grant"))));
+    assert_eq!(changes(&*db.store).await.last().unwrap(), "grant.remove g");
+}
+
+async fn the_issue_context_is_the_agent_its_grants_and_the_head(db: &Database) {
+    assert!(matches!(db.store.issue_context(&key(1)).await, Err(StoreError::NotFound("agent"))));
+    with_agents(db).await;
+    let context = db.store.issue_context(&key(1)).await.unwrap();
+    assert_eq!((context.agent, context.grants, context.epoch), (agent("a", 1), vec![], 0));
+    let grants = [grant(7, "a"), grant(2, "a"), grant(3, "b")];
+    for grant in &grants {
+        db.store.add_grant(grant, AT, &event()).await.unwrap();
+    }
+    db.store.disable_agent(&name("acme"), &name("b"), LATER, AT, &event()).await.unwrap();
+    let context = db.store.issue_context(&key(1)).await.unwrap();
+    assert_eq!((context.agent, context.grants, context.epoch), (agent("a", 1), grants[..2].to_vec(), 1));
+}
+
+/// While a grant is added and removed, a context that shows the grant never has the epoch of its removal.
+async fn the_issue_context_is_of_one_moment(db: &Database) {
+    with_agents(db).await;
+    let store = Arc::clone(&db.store);
+    let writer = tokio::spawn(async move {
+        for n in 0..20 {
+            let grant = Grant { id: writ::id::GrantId::from_bytes([n; 16]), ..grant(1, "a") };
+            store.add_grant(&grant, AT, &event()).await.unwrap();
+            store.remove_grant(&name("acme"), grant.id, LATER, AT, &event()).await.unwrap();
+        }
+    });
+    while !writer.is_finished() {
+        let context = db.store.issue_context(&key(1)).await.unwrap();
+        if let [grant] = &context.grants[..] {
+            assert_eq!(u64::from(grant.id.as_bytes()[0]), context.epoch, "grant n exists while the head is n");
+        }
+        assert!(context.grants.len() <= 1);
+    }
+    writer.await.unwrap();
+}
+
+async fn an_issued_writ_is_found_by_its_id(db: &Database) {
+    let writ = issued(1);
+    db.store.record_issued(&writ, &change("writ.issue", "w")).await.unwrap();
+    assert_eq!(db.store.issued(writ.id).await.unwrap(), Some(writ.clone()));
+    assert_eq!(db.store.issued(issued(2).id).await.unwrap(), None);
+    let again = db.store.record_issued(&writ, &event()).await;
+    assert!(matches!(again, Err(StoreError::Conflict("a writ of that id"))), "{again:?}");
+    assert_eq!(changes(&*db.store).await, ["writ.issue w"]);
+}
+
+async fn a_single_use_id_is_used_once(db: &Database) {
+    assert!(db.store.use_once(&[1; 32], LATER, AT).await.unwrap());
+    assert!(!db.store.use_once(&[1; 32], LATER, AT).await.unwrap());
+    assert!(!db.another().await.use_once(&[1; 32], LATER, LATER).await.unwrap());
+    assert!(db.store.use_once(&[2; 32], LATER, AT).await.unwrap());
+}
+
+async fn of_many_who_use_an_id_at_once_one_is_first(db: &Database) {
+    let stores = [Arc::clone(&db.store), db.another().await];
+    for id in 0..8 {
+        let calls: Vec<_> = (0..16)
+            .map(|n| {
+                let store = Arc::clone(&stores[n % 2]);
+                tokio::spawn(async move { store.use_once(&[id; 32], LATER, AT).await.unwrap() })
+            })
+            .collect();
+        let mut first = 0;
+        for call in calls {
+            first += u32::from(call.await.unwrap());
+        }
+        assert_eq!(first, 1);
+    }
+}
+
+async fn an_expired_single_use_id_may_be_used_again(db: &Database) {
+    let after = Timestamp::from_millis(LATER.millis() + 1);
+    assert!(db.store.use_once(&[1; 32], LATER, AT).await.unwrap());
+    assert!(!db.store.use_once(&[1; 32], after, LATER).await.unwrap(), "its last moment is not over");
+    assert!(db.store.use_once(&[1; 32], after, after).await.unwrap());
+    assert!(!db.store.use_once(&[1; 32], after, after).await.unwrap());
+}

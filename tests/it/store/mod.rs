@@ -1,0 +1,51 @@
+//! The contract of `store`, sentence by sentence, on every back end.
+//!
+//! A case is written once and listed in its file's `for_every_backend!`. It gets a database of its own. What counts as
+//! failure: another answer on one back end than on the other, or than the documentation of the method says.
+
+use std::sync::Arc;
+
+use writ::store::{Store, StoreUrl};
+
+mod agents;
+mod audit;
+mod catalog;
+mod credentials;
+mod edges;
+mod installation;
+mod make;
+mod revocations;
+mod sqlite;
+
+/// A database of a test's own.
+pub(crate) struct Database {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) url: StoreUrl,
+    /// Deletes the files with the test.
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    pub(crate) async fn sqlite() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = StoreUrl::sqlite(dir.path().join("writ.db"));
+        Self { store: writ::store::open(&url).await.unwrap(), url, _dir: Some(dir) }
+    }
+
+    /// The store as another process sees it.
+    pub(crate) async fn another(&self) -> Arc<dyn Store> {
+        writ::store::open(&self.url).await.unwrap()
+    }
+}
+
+macro_rules! for_every_backend {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&crate::store::Database::sqlite().await).await;
+            }
+        )*}
+    };
+}
+pub(crate) use for_every_backend;
