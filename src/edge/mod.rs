@@ -4,9 +4,11 @@
 
 pub mod channel;
 pub mod follow;
+pub mod join;
 pub mod journal;
 pub mod knowledge;
 pub mod lend;
+pub mod ship;
 pub mod streams;
 
 /// Fresh random bytes of the machine.
