@@ -234,6 +234,27 @@ mod tests {
             r#"{"type":"change","actor":{"kind":"operator","name":"root"},"action":"agent.register","object":"a"}"#
         );
         assert_eq!(*record("a").hash, *hex::encode(sha256(text.as_bytes())));
+        assert_eq!(&*record("a").hash, "8dad5dbce32ca3050a0a220dcc2b60464a4b08084c31f9ba9fed5a91e677e3e3");
+    }
+
+    #[test]
+    fn the_example_of_the_specification_holds() {
+        let page = include_str!("../../spec/audit.md");
+        let example: Vec<&str> = page.lines().filter(|line| line.starts_with("{\"source\"")).collect();
+        let mut head = Head::empty();
+        for line in &example[..2] {
+            let record: Record = serde_json::from_str(line).unwrap();
+            record.follows(&head).unwrap();
+            record.read().unwrap();
+            head = record.head();
+        }
+        let signed = Checkpoint::sign(
+            Source::Authority,
+            head,
+            Timestamp::from_secs(1_795_000_002),
+            &KeyPair::from_seed(&[3; 32]),
+        );
+        assert_eq!(serde_json::to_string(&signed).unwrap(), example[2]);
     }
 
     #[test]
