@@ -3,8 +3,8 @@
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
 use biscuit_auth::{Biscuit, PrivateKey, UnverifiedBiscuit};
 use writ::key::KeyPair;
-use writ::token::hop::seal;
-use writ::token::{Limits, RawToken};
+use writ::token::hop::{HopError, Narrowing, NewHop, delegate, seal};
+use writ::token::{Limits, RawToken, TokenError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -63,4 +63,66 @@ fn a_hop_made_with_biscuit_auth_alone_is_honoured() {
     let chain = verified(&raw(&theirs.to_vec().unwrap())).unwrap();
     assert_eq!(chain.hops()[0], verified(&delegated(&token, 1, &new_hop(2))).unwrap().hops()[0]);
     assert_eq!(&*chain.checks()[0].source, r#"check if action("read")"#);
+}
+
+#[test]
+fn a_block_of_an_unknown_version_is_an_error_and_no_panic() {
+    use biscuit_auth::format::schema;
+    use prost::Message as _;
+    let mut biscuit = schema::Biscuit::decode(minted(&authority()).bytes()).unwrap();
+    let mut block = schema::Block::decode(biscuit.authority.block.as_slice()).unwrap();
+    block.version = Some(7);
+    biscuit.authority.block = block.encode_to_vec();
+    let token = raw(&biscuit.encode_to_vec());
+    let refused = delegate(&token, &pair(1), &new_hop(2), &[9; 32], &Limits::default());
+    assert!(matches!(refused, Err(HopError::Token(TokenError::Profile { block: 0, .. }))), "{refused:?}");
+}
+
+#[test]
+fn hops_of_the_same_key_table_and_symbols_do_not_disturb_each_other() {
+    let checks = [r#"check if arg("amount", $x), $x <= 500"#, r#"check if arg("amount", $amount), $amount <= 400"#];
+    let with = |check: &str, to| {
+        let narrowing = Narrowing { checks: vec![check.to_owned()], ..Narrowing::default() };
+        NewHop { narrowing, ..new_hop(to) }
+    };
+    let token = delegated(&minted(&authority()), 1, &with(checks[0], 2));
+    let token = narrowed(&delegated(&token, 2, &with(checks[1], 3)), &checks);
+    let token = delegated(&token, 3, &with(checks[0], 4));
+    let sources: Vec<_> = verified(&token).unwrap().checks().iter().map(|check| check.source.to_string()).collect();
+    assert_eq!(sources, [checks[0], checks[1], checks[0], checks[1], checks[0]]);
+}
+
+#[test]
+fn an_appended_join_is_refused_in_no_time() {
+    // Sixty facts and a four-way join: ten processor-seconds under the engine's default limit of a millisecond.
+    let facts: String = (0..30).map(|i| format!("n({i}, {});", i + 1)).collect();
+    let code = format!("{facts} check if n($a, $b), n($c, $d), n($e, $f), n($g, $h), $a + $c + $e + $g < 0");
+    let theirs = UnverifiedBiscuit::from(minted(&authority()).bytes()).unwrap();
+    let theirs = theirs.append(BlockBuilder::new().code(code).unwrap()).unwrap();
+    let refused = verified(&raw(&theirs.to_vec().unwrap()));
+    assert!(matches!(refused, Err(TokenError::Profile { block: 1, .. })), "{refused:?}");
+}
+
+/// The engine has no bound on one query, the unverified reader no check, and both print secrets in their `Debug`.
+#[test]
+fn neither_the_engine_nor_the_readers_of_biscuit_auth_are_used() {
+    fn sources(dir: &std::path::Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else {
+                found.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    for text in found {
+        for name in
+            ["AuthorizerBuilder", "UnverifiedBiscuit", "Biscuit::from", "SerializedBiscuit", "biscuit_auth::KeyPair"]
+        {
+            assert!(!text.contains(name), "a source uses {name}");
+        }
+    }
 }

@@ -314,3 +314,22 @@ pub(super) fn malleated(signature: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// A signature by `signer` whose `R` has a part of small order: it holds under the equation with the cofactor only.
+pub(super) fn with_mixed_order(signer: &KeyPair, message: &[u8]) -> Vec<u8> {
+    use aws_lc_rs::digest::{SHA512, digest};
+    use curve25519_dalek::constants::EIGHT_TORSION;
+    use curve25519_dalek::{EdwardsPoint, Scalar};
+    let scalar = |parts: &[&[u8]]| {
+        Scalar::from_bytes_mod_order_wide(digest(&SHA512, &parts.concat()).as_ref().try_into().unwrap())
+    };
+    let secret = ed25519_dalek::SigningKey::from_bytes(signer.seed().expose()).to_scalar();
+    let nonce = scalar(&[b"nonce", message]);
+    let point = (EdwardsPoint::mul_base(&nonce) + EIGHT_TORSION[1]).compress();
+    let challenge = scalar(&[point.as_bytes(), signer.public().as_bytes(), message]);
+    let response = nonce + challenge * secret;
+    let difference =
+        EdwardsPoint::mul_base(&response) - EdwardsPoint::mul_base(&(challenge * secret)) - point.decompress().unwrap();
+    assert!(difference.is_small_order(), "the equation with the cofactor holds");
+    [*point.as_bytes(), response.to_bytes()].concat()
+}

@@ -217,3 +217,20 @@ fn write_the_files() {
         fs::write(directory().join(name), case.text()).unwrap();
     }
 }
+
+#[test]
+#[ignore = "writes fuzz/corpus"]
+fn write_the_corpus() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for target in ["token", "proof"] {
+        fs::create_dir_all(corpus.join(target)).unwrap();
+    }
+    for (name, case) in cases() {
+        if let Ok(bytes) = URL_SAFE_NO_PAD.decode(&case.token) {
+            fs::write(corpus.join("token").join(&name), bytes).unwrap();
+        }
+        fs::write(corpus.join("proof").join(&name), case.proof.unwrap_or_default()).unwrap();
+    }
+}

@@ -110,6 +110,14 @@ fn signatures() -> Vec<Vector> {
             }),
         )
         .denied("token_signature"),
+        Case::with_bytes(
+            "a signature with a point of mixed order is refused",
+            &tampered(&good(), |b| {
+                let signed = [b.authority.block.as_slice(), &0i32.to_le_bytes(), &b.authority.next_key.key].concat();
+                b.authority.signature = with_mixed_order(&root(), &signed);
+            }),
+        )
+        .denied("token_signature"),
         Case::with_bytes("a P-256 key is refused", &tampered(&good(), |b| b.authority.next_key = p256_key))
             .denied("token_malformed"),
         Case::with_bytes(
