@@ -12,5 +12,6 @@ mod journal;
 mod layers;
 mod revocation;
 mod store;
+mod support;
 mod tokens;
 mod vectors;
