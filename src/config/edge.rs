@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::journal::{JournalFile, JournalSettings};
 use crate::config::{ConfigError, TlsFiles, read};
 use crate::token::proof::BearerRule;
 
@@ -26,6 +27,8 @@ struct EdgeFile {
     #[serde(default)]
     extra_roots: Vec<PathBuf>,
     clock_skew_s_max: Option<u64>,
+    #[serde(default)]
+    journal: JournalFile,
     #[serde(default)]
     limits: LimitsFile,
 }
@@ -75,6 +78,8 @@ pub struct EdgeConfig {
     pub extra_roots: Vec<PathBuf>,
     /// How far this machine's clock may be from the authority's before nothing is served.
     pub clock_skew_max: Duration,
+    /// How the audit journal is kept.
+    pub journal: JournalSettings,
     /// What requests may cost.
     pub limits: EdgeLimits,
 }
@@ -220,6 +225,7 @@ impl EdgeConfig {
             tls: None,
             extra_roots: Vec::new(),
             clock_skew_max: Duration::from_secs(CLOCK_SKEW_S),
+            journal: JournalSettings::default(),
             limits: EdgeLimits::default(),
         }
     }
@@ -275,6 +281,7 @@ impl EdgeFile {
             tls: self.tls.map(|tls| TlsFiles { certificate: folder.join(tls.certificate), key: folder.join(tls.key) }),
             extra_roots: self.extra_roots.into_iter().map(|path| folder.join(path)).collect(),
             clock_skew_max: Duration::from_secs(skew_s),
+            journal: self.journal.checked()?,
             limits: self.limits.checked()?,
         };
         config.check()?;
@@ -282,7 +289,7 @@ impl EdgeFile {
     }
 }
 
-fn within(
+pub(super) fn within(
     key: &'static str,
     rule: &'static str,
     value: Option<u64>,
@@ -348,6 +355,7 @@ mod tests {
     fn the_sample_file_says_what_the_defaults_are() {
         let sample = parse(SAMPLE).unwrap();
         assert_eq!(sample.limits, EdgeLimits::default());
+        assert_eq!(sample.journal, JournalSettings::default());
         assert_eq!(sample.clock_skew_max, Duration::from_secs(CLOCK_SKEW_S));
         assert_eq!(sample.origin.unwrap().authority(), "edge.example");
         assert_eq!(sample.state, Path::new("/var/lib/writ/edge"));
@@ -372,6 +380,11 @@ mod tests {
                 "listen = ['127.0.0.1:80']\nstate = 's'\n[limits]\nhead_bytes_max = 1",
                 "limits.head_bytes_max must be between 4096 and 262144, got 1",
             ),
+            (
+                "listen = ['127.0.0.1:80']\nstate = 's'\n[journal]\nsegment_bytes = 1",
+                "journal.segment_bytes must be between 65536 and 1073741824, got 1",
+            ),
+            ("listen = ['127.0.0.1:80']\nstate = 's'\n[journal]\ndurability = 'maybe'", "maybe"),
             (
                 "listen = ['127.0.0.1:80']\nstate = 's'\norigin = 'http://e'\n[tls]\ncertificate = 'c'\nkey = 'k'",
                 "origin must begin with https",

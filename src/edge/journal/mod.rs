@@ -23,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use crate::audit::event::UsedProof;
 use crate::audit::{ChainError, Event, Finish, Head, Outcome, Record, Source};
 use crate::clock::Clock;
+pub use crate::config::journal::{Durability, JournalSettings as Settings};
 use crate::edge::journal::queue::{Queue, Waiting};
 use crate::edge::journal::recover::Notes;
 use crate::edge::journal::segment::{Disk, Segment};
@@ -45,39 +46,6 @@ pub struct Recovered {
     pub unfinished: Vec<RequestId>,
     /// How many bytes of a torn last write were cut off.
     pub torn_bytes: u64,
-}
-
-/// How a journal is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// When a record counts as written.
-    pub durability: Durability,
-    /// How many decisions may wait for the disk.
-    pub queue_records_max: usize,
-    /// The size at which a new segment begins.
-    pub segment_bytes: u64,
-    /// How much may be kept that no authority has taken; beyond it, every call is refused.
-    pub unshipped_bytes_max: u64,
-}
-
-/// When a record counts as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Once the kernel has it: outlives a killed process, not a power cut.
-    Process,
-    /// Once the disk has it: outlives a power cut. One `fdatasync` for all that wait together.
-    Disk,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            durability: Durability::Process,
-            queue_records_max: 4096,
-            segment_bytes: 64 << 20,
-            unshipped_bytes_max: 1 << 30,
-        }
-    }
 }
 
 /// Why a record was not written, or not shipped. Fail closed: the call it is about must not happen.
