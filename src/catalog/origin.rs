@@ -1,7 +1,7 @@
 //! Where a service is: an origin, and below it a base path.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::catalog::target::Target;
