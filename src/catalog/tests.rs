@@ -4,71 +4,11 @@ use super::*;
 use crate::token::{Argument, Operation, Value};
 
 /// The example of `spec/catalog.md`.
-const NOTES: &str = r#"
-name = "notes"
-upstream = "http://127.0.0.1:8081/v1"
-allow_private = true
-credential = "notes-key"
-origins = ["https://api.notes.example"]
-
-[[route]]
-methods = ["GET"]
-path = "/notes"
-action = "notes/read"
-resource = "notes"
-
-[[route.argument]]
-name = "limit"
-from = "query"
-type = "integer"
-loggable = true
-
-[[route.argument]]
-name = "tag"
-from = "query"
-key = "label"
-type = "string"
-
-[[route]]
-methods = ["GET"]
-path = "/calendars/{calendar}/events/{*event}"
-action = "events/read"
-resource = "calendars/{calendar}/{*event}"
-
-[[route.argument]]
-name = "calendar"
-from = "path"
-type = "string"
-
-[[route]]
-methods = ["POST", "PUT"]
-path = "/calendars/{calendar}/events"
-action = "events/write"
-resource = "calendars/{calendar}"
-body_bytes_max = 1000
-
-[[route.argument]]
-name = "amount"
-from = "json"
-key = "/order/amount"
-type = "integer"
-required = true
-loggable = true
-
-[[route.argument]]
-name = "urgent"
-from = "json"
-type = "boolean"
-
-[[route.argument]]
-name = "title"
-from = "json"
-type = "string"
-loggable = true
-"#;
+const SPEC: &str = include_str!("../../spec/catalog.md");
 
 fn service() -> Service {
-    Service::from_toml(NOTES).unwrap()
+    let file = SPEC.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    Service::from_toml(file).unwrap()
 }
 
 fn operation(method: &str, target: &str, body: Option<&str>) -> Result<Operation, &'static str> {
@@ -270,4 +210,43 @@ fn double_encoding_is_the_same_literal_for_policy_and_upstream() {
     assert_eq!(operation("GET", "/calendars/a/events/%2e%2e/x", None), Err("path_dot_segment"));
     let target = Target::parse("/calendars/%252e%252e/events/x").unwrap();
     assert_eq!(service().upstream().path_and_query(&target), "/v1/calendars/%252e%252e/events/x");
+}
+
+#[test]
+fn the_specification_names_every_code() {
+    let codes = [
+        NoRoute::Service.code(),
+        NoRoute::Path.code(),
+        NoRoute::Method { allowed: vec![] }.code(),
+        BadArgument::Missing("".into()).code(),
+        BadArgument::Repeated("".into()).code(),
+        BadArgument::Ambiguous("".into()).code(),
+        BadArgument::Type("".into(), route::Kind::String).code(),
+        BadArgument::TooLong("".into()).code(),
+        BadArgument::Resource.code(),
+        json::BadBody::ContentType.code(),
+        json::BadBody::ContentEncoding.code(),
+        json::BadBody::TooLong(0).code(),
+        json::BadBody::TooDeep.code(),
+        json::BadBody::Syntax(0).code(),
+        json::BadBody::DuplicateKey(0).code(),
+        Ambiguous::Form.code(),
+        Ambiguous::PathTooLong.code(),
+        Ambiguous::QueryTooLong.code(),
+        Ambiguous::Character.code(),
+        Ambiguous::Escape.code(),
+        Ambiguous::Utf8.code(),
+        Ambiguous::Control.code(),
+        Ambiguous::Separator.code(),
+        Ambiguous::DotSegment.code(),
+        Ambiguous::EmptySegment.code(),
+        Ambiguous::EmptyKey.code(),
+        "service_malformed",
+        "service_invalid",
+        "route_ambiguous",
+        "service_duplicate",
+    ];
+    for code in codes {
+        assert!(SPEC.contains(&format!("`{code}`")), "{code}");
+    }
 }
