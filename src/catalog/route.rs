@@ -6,10 +6,10 @@ use std::fmt;
 use matchit::Params;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::json::{Body, Node, Pointer, same_but_for_case};
+use crate::catalog::json::{Body, Node, Pointer};
 use crate::catalog::pattern::{Pattern, Template};
 use crate::catalog::service::Service;
-use crate::catalog::target::{Target, decoded};
+use crate::catalog::target::{Target, decoded, may_be_read_as};
 use crate::token::{Argument, Operation, Path, Value};
 
 /// One row of a service: requests of these methods to this path do this action on this resource.
@@ -277,7 +277,7 @@ impl ArgumentRule {
                 if found.replace(pair).is_some() {
                     return Err(BadArgument::Repeated(self.name.clone()));
                 }
-            } else if same_but_for_case(pair.key.split('[').next().unwrap_or_default(), key) {
+            } else if may_be_read_as(&pair.key, key) {
                 return Err(BadArgument::Ambiguous(self.name.clone()));
             }
         }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::catalog::json::same_but_for_case;
 use crate::id::ServiceName;
 
 /// A normalised path and query.
@@ -130,14 +131,15 @@ impl Target {
         })
     }
 
-    /// Removes every query parameter called `key`, so that a caller's own cannot stand beside a credential.
+    /// Removes every query parameter that a server could take for `key`, so that a caller's own cannot stand beside a
+    /// credential: in another case and with brackets behind it too.
     pub fn remove_query(&mut self, key: &str) {
         let kept: Vec<&str> = self
             .query
             .as_deref()
             .unwrap_or_default()
             .split('&')
-            .filter(|pair| decoded(pair.split('=').next().unwrap_or_default()) != key)
+            .filter(|pair| !may_be_read_as(&decoded(pair.split('=').next().unwrap_or_default()), key))
             .collect();
         let kept = kept.join("&");
         self.query = Some(kept).filter(|query| !query.is_empty());
@@ -152,6 +154,11 @@ impl Target {
         let path = if path.is_empty() { "/" } else { path };
         Some((name.parse().ok()?, Self { path: path.to_owned(), query: self.query.clone() }))
     }
+}
+
+/// Whether some server takes the parameter `sent` for `key`: it ignores case, or reads `key[]` and `key[0]` as lists.
+pub(super) fn may_be_read_as(sent: &str, key: &str) -> bool {
+    same_but_for_case(sent.split('[').next().unwrap_or_default(), key)
 }
 
 /// The path without its trailing slash, which makes no difference to routing.
@@ -477,7 +484,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_query_parameter_is_removed_in_every_spelling() {
-        let mut target = parse("/?key=1&a=2&%6bey=3&key&keys=4");
+        let mut target = parse("/?key=1&a=2&%6bey=3&key&keys=4&KEY=5&key[]=6&Key%5B0%5D");
         target.remove_query("key");
         assert_eq!(target.query(), Some("a=2&keys=4"));
         target.remove_query("a");
