@@ -16,6 +16,7 @@ pub mod target;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use origin::{Host, Origin, Scheme, Upstream};
 pub use route::{BadArgument, JsonBodyRule, NoRoute, Route, RouteMatch};
@@ -26,7 +27,7 @@ use crate::id::{ServiceName, TenantName};
 
 /// Every service of an installation. A name belongs to one service of one tenant.
 #[derive(Debug, Default)]
-pub struct Catalog(BTreeMap<ServiceName, Listed>);
+pub struct Catalog(BTreeMap<ServiceName, Arc<Listed>>);
 
 /// A service and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Catalog {
         let mut by_name = BTreeMap::new();
         for listed in services {
             let name = listed.service.name().clone();
-            if by_name.insert(name.clone(), listed).is_some() {
+            if by_name.insert(name.clone(), Arc::new(listed)).is_some() {
                 return Err(CatalogError::DuplicateService(name));
             }
         }
@@ -51,13 +52,13 @@ impl Catalog {
     }
 
     /// The service of this name.
-    pub fn service(&self, name: &ServiceName) -> Result<&Listed, NoRoute> {
+    pub fn service(&self, name: &ServiceName) -> Result<&Arc<Listed>, NoRoute> {
         self.0.get(name).ok_or(NoRoute::Service)
     }
 
     /// Every service, by name.
     pub fn services(&self) -> impl Iterator<Item = &Listed> {
-        self.0.values()
+        self.0.values().map(Arc::as_ref)
     }
 
     /// The services that a request to `origin` could be for, by name. More than one if they share an upstream.

@@ -10,7 +10,7 @@ use crate::catalog::json::{Body, Node, Pointer};
 use crate::catalog::pattern::{Pattern, Template};
 use crate::catalog::service::Service;
 use crate::catalog::target::{Target, decoded, may_be_read_as};
-use crate::token::{Argument, Operation, Path, Value};
+use crate::token::{Argument, Capability, Operation, Path, Value};
 
 /// One row of a service: requests of these methods to this path do this action on this resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,14 +236,14 @@ impl<'s> RouteMatch<'s, '_> {
                 None => {}
             }
         }
+        let Capability { service, action, resource } = self.needed()?;
+        Ok(Operation { service, action, resource, method: self.method.into(), arguments })
+    }
+
+    /// The narrowest capability that can allow the request: known before its body is read.
+    pub fn needed(&self) -> Result<Capability, BadArgument> {
         let resource = self.route.template.resource(|name| self.capture(name)).map_err(|_| BadArgument::Resource)?;
-        Ok(Operation {
-            service: self.service.name().clone(),
-            action: self.route.action.clone(),
-            resource,
-            method: self.method.into(),
-            arguments,
-        })
+        Ok(Capability { service: self.service.name().clone(), action: self.route.action.clone(), resource })
     }
 
     /// The arguments of `operation` that the route marks as loggable; a long text is cut and ends with `…`.

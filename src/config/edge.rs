@@ -25,6 +25,8 @@ struct EdgeFile {
     nonce: bool,
     tls: Option<TlsFiles>,
     #[serde(default)]
+    authorities: Vec<Box<str>>,
+    #[serde(default)]
     extra_roots: Vec<PathBuf>,
     clock_skew_s_max: Option<u64>,
     #[serde(default)]
@@ -49,7 +51,7 @@ struct LimitsFile {
     head_fields_max: Option<u64>,
     head_timeout_s: Option<u64>,
     body_bytes_max: Option<u64>,
-    json_bytes_max: Option<u64>,
+    read_body_bytes_max: Option<u64>,
     idle_timeout_s: Option<u64>,
     h2_streams_max: Option<u64>,
     connect_timeout_s: Option<u64>,
@@ -74,7 +76,9 @@ pub struct EdgeConfig {
     pub nonce: NonceMode,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// PEM files with certificate authorities that upstreams are trusted by, beyond the built-in ones.
+    /// URLs at which the authority is reached: replicas, or an address inside of a network. Empty: the issuer's own.
+    pub authorities: Vec<Box<str>>,
+    /// PEM files with certificate authorities that upstreams and authority are trusted by, beyond the built-in ones.
     pub extra_roots: Vec<PathBuf>,
     /// How far this machine's clock may be from the authority's before nothing is served.
     pub clock_skew_max: Duration,
@@ -106,8 +110,8 @@ pub struct EdgeLimits {
     pub head_timeout: Duration,
     /// The longest request body in bytes.
     pub body_bytes_max: u64,
-    /// The longest request body in bytes where a route reads it.
-    pub json_bytes_max: usize,
+    /// The longest request body in bytes where it is read in full before it is forwarded: JSON, or covered by a proof.
+    pub read_body_bytes_max: usize,
     /// The longest silence within a request body or an upstream's answer.
     pub idle_timeout: Duration,
     /// The most concurrent streams of an HTTP/2 connection.
@@ -223,6 +227,7 @@ impl EdgeConfig {
             bearer: BearerRule::Refuse,
             nonce: NonceMode::Optional,
             tls: None,
+            authorities: Vec::new(),
             extra_roots: Vec::new(),
             clock_skew_max: Duration::from_secs(CLOCK_SKEW_S),
             journal: JournalSettings::default(),
@@ -279,6 +284,7 @@ impl EdgeFile {
             },
             nonce: if self.nonce { NonceMode::Demanded } else { NonceMode::Optional },
             tls: self.tls.map(|tls| TlsFiles { certificate: folder.join(tls.certificate), key: folder.join(tls.key) }),
+            authorities: self.authorities,
             extra_roots: self.extra_roots.into_iter().map(|path| folder.join(path)).collect(),
             clock_skew_max: Duration::from_secs(skew_s),
             journal: self.journal.checked()?,
@@ -328,7 +334,7 @@ impl LimitsFile {
             head_fields_max: count(limit!(self.head_fields_max, 96, 8..=1000)?),
             head_timeout: seconds(limit!(self.head_timeout_s, 30, 1..=300)?),
             body_bytes_max: limit!(self.body_bytes_max, 104_857_600, 0..=1_099_511_627_776)?,
-            json_bytes_max: count(limit!(self.json_bytes_max, 1_048_576, 0..=67_108_864)?),
+            read_body_bytes_max: count(limit!(self.read_body_bytes_max, 1_048_576, 0..=67_108_864)?),
             idle_timeout: seconds(limit!(self.idle_timeout_s, 300, 1..=86_400)?),
             h2_streams_max: u32::try_from(limit!(self.h2_streams_max, 128, 1..=10_000)?).unwrap_or(u32::MAX),
             connect_timeout: seconds(limit!(self.connect_timeout_s, 10, 1..=300)?),

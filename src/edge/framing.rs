@@ -24,8 +24,8 @@ pub enum Refusal {
     /// Absolute, authority or asterisk form, or a raw character that must be percent-encoded.
     #[error("the request target must be a path that begins with `/` and holds no raw special characters")]
     Target,
-    /// Another version than HTTP/1.0 and HTTP/1.1.
-    #[error("the HTTP version is not 1.0, 1.1 or 2")]
+    /// Another version than HTTP/1.1. HTTP/1.0 can't tell a cut answer from a whole one.
+    #[error("the HTTP version is not 1.1 or 2")]
     Version,
     /// A header line that is folded, has no name, has space before its colon, or holds a control character.
     #[error("a header field is malformed")]
@@ -162,7 +162,8 @@ impl Framing {
     fn head(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         // Three bytes back: the end may straddle what was searched.
         let from = self.searched.saturating_sub(3);
-        let Some(end) = bytes[from..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4) else {
+        let Some(end) = bytes[from..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4)
+        else {
             self.searched = bytes.len();
             // Early, because a head with bare line feeds may never show the end that is searched for.
             strict_lines(&bytes[from..])?;
@@ -256,9 +257,8 @@ fn check_head(head: &[u8], fields_max: usize) -> Result<Length, Refusal> {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => return Err(Refusal::Upgrade),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if length.replace(decimal(spaceless(value))?).is_some() {
-                    return Err(Refusal::ContentLength);
-                }
+                let first = length.replace(decimal(spaceless(value))?).is_none();
+                first.then_some(()).ok_or(Refusal::ContentLength)?;
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 let single = !std::mem::replace(&mut chunked, true);
@@ -268,6 +268,9 @@ fn check_head(head: &[u8], fields_max: usize) -> Result<Length, Refusal> {
             }
             _ => {}
         }
+    }
+    if version == Version::Http10 {
+        return Err(Refusal::Version);
     }
     match (hosts, length, chunked) {
         (1, None, false) => Ok(Length::Known(0)),
@@ -360,10 +363,14 @@ mod tests {
     #[test]
     fn ordinary_requests_pass_and_may_follow_each_other() {
         passes("GET /a?b=c HTTP/1.1\r\nHost: e\r\n\r\n");
-        passes("GET / HTTP/1.0\r\nHost: e\r\nX: \tvalue with \u{fc}\r\n\r\n");
+        passes("GET / HTTP/1.1\r\nHost: e\r\nX: \tvalue with \u{fc}\r\n\r\n");
         passes(&format!("{}hello", with("Content-Length: 5")));
         passes(&format!("{}5\r\nhello\r\n0a\r\n0123456789\r\n0\r\n\r\n", with("transfer-encoding: Chunked")));
-        passes(&format!("{}abGET / HTTP/1.1\r\nHost: e\r\n\r\n{}0\r\n\r\n", with("content-length:2"), with("Transfer-Encoding: chunked")));
+        passes(&format!(
+            "{}abGET / HTTP/1.1\r\nHost: e\r\n\r\n{}0\r\n\r\n",
+            with("content-length:2"),
+            with("Transfer-Encoding: chunked")
+        ));
         passes(&with("Expect: 100-continue\r\nContent-Length: 0"));
     }
 
@@ -419,6 +426,7 @@ mod tests {
             ("OPTIONS * HTTP/1.1\r\nHost: e\r\n\r\n", Refusal::Target),
             ("GET /a#b HTTP/1.1\r\nHost: e\r\n\r\n", Refusal::Target),
             ("GET /\tb HTTP/1.1\r\nHost: e\r\n\r\n", Refusal::Target),
+            ("GET / HTTP/1.0\r\nHost: e\r\n\r\n", Refusal::Version),
             ("GET / HTTP/1.2\r\nHost: e\r\n\r\n", Refusal::Version),
             ("GET / http/1.1\r\nHost: e\r\n\r\n", Refusal::Version),
             ("GET / HTTP/1.1\r\n\r\n", Refusal::Host),
@@ -458,8 +466,7 @@ mod tests {
             ("0\r\nContent-Length: 5\r\n\r\n", 3, Refusal::Trailer),
         ] {
             let head = with("Transfer-Encoding: chunked");
-            let expected =
-                Progress { passed: head.len() + passed, refused: Some((Part::Body, expected)) };
+            let expected = Progress { passed: head.len() + passed, refused: Some((Part::Body, expected)) };
             assert_eq!(progress(format!("{head}{body}").as_bytes()), expected, "{body:?}");
         }
     }

@@ -238,6 +238,13 @@ pub enum BodyError<E> {
     Inner(#[source] E),
 }
 
+impl<B> CutBody<B> {
+    /// Why it was cut, if it was and nobody has read so far.
+    pub fn reason(&self) -> Option<CutReason> {
+        self.guard.as_ref()?.reason().cloned()
+    }
+}
+
 impl<B: Body + Unpin> Body for CutBody<B> {
     type Data = B::Data;
     type Error = BodyError<B::Error>;

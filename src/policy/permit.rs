@@ -95,6 +95,7 @@ impl Permit {
     }
 
     /// Looks again, directly before the credential is used: whatever was waited for since, nothing was revoked meanwhile.
+    #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
     pub fn clear(self, set: &RevocationSet, lease: &Lease, now: Monotonic) -> Result<Cleared, (Self, NotLive)> {
         match set.check(self.token.chain(), lease, now) {
             Ok(()) => Ok(Cleared { seq: set.seq(), permit: self }),

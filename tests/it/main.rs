@@ -12,6 +12,5 @@ mod journal;
 mod layers;
 mod revocation;
 mod store;
-mod support;
 mod tokens;
 mod vectors;

@@ -1,0 +1,173 @@
+//! What is known of a request while it passes through: the source of its audit records.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::audit::event::{UsedProof, What, Who};
+use crate::audit::{Decision, Event, Finish, Outcome, Verdict};
+use crate::clock::{Clock, Monotonic};
+use crate::edge::denial::Denial;
+use crate::edge::journal::Journal;
+use crate::id::{CredentialName, RequestId};
+use crate::token::proof::Proof;
+use crate::token::{Capability, Chain};
+
+/// What was established about a request so far.
+pub(super) struct Account {
+    /// Names the request.
+    pub(super) request: RequestId,
+    pub(super) method: Box<str>,
+    /// Normalised; `-` until it is.
+    pub(super) path: Box<str>,
+    pub(super) client: SocketAddr,
+    pub(super) chain: Option<Arc<Chain>>,
+    pub(super) proof: Option<Proof>,
+    pub(super) what: Option<What>,
+    pub(super) credential: Option<CredentialName>,
+    pub(super) seq: u64,
+}
+
+impl Account {
+    /// A request of which only method and sender are known.
+    pub(super) fn new(request: RequestId, method: &str, client: SocketAddr) -> Self {
+        Self {
+            request,
+            // An extension method is the caller's text: only as long as one that could have been served.
+            method: method.chars().take(32).collect::<String>().into(),
+            path: "-".into(),
+            client,
+            chain: None,
+            proof: None,
+            what: None,
+            credential: None,
+            seq: 0,
+        }
+    }
+
+    /// The record of a permit.
+    pub(super) fn allowed(self, capability: Capability) -> Event {
+        self.decision(Verdict::Allowed, "allowed", None, Some(capability))
+    }
+
+    /// The record of a denial.
+    pub(super) fn denied(self, denial: &Denial) -> Event {
+        self.decision(Verdict::Denied, denial.reason(), Some(denial.detail()), None)
+    }
+
+    fn decision(
+        self,
+        verdict: Verdict,
+        reason: &'static str,
+        detail: Option<Box<str>>,
+        capability: Option<Capability>,
+    ) -> Event {
+        Event::Decision(Box::new(Decision {
+            request: self.request,
+            verdict,
+            reason: reason.into(),
+            detail,
+            who: self.chain.as_deref().map(who),
+            method: self.method,
+            path: self.path,
+            what: self.what,
+            capability,
+            credential: self.credential,
+            revocation_seq: self.seq,
+            proof: self
+                .proof
+                .map(|proof| UsedProof { id: hex::encode(proof.id.0).into(), until: proof.replayable_until }),
+            client: Some(self.client.ip().to_string().into()),
+        }))
+    }
+}
+
+fn who(chain: &Chain) -> Who {
+    let authority = chain.authority();
+    Who {
+        tenant: authority.tenant.clone(),
+        subject: authority.subject.clone(),
+        agent: authority.agent.clone(),
+        holders: chain.holders().collect(),
+        called: chain.hops().iter().map(|hop| hop.agent.clone()).collect(),
+        blocks: chain.block_ids().collect(),
+        grants: authority.grants.clone(),
+        token_sha256: hex::encode(chain.digest().0).into(),
+        root_key_id: chain.root_key_id(),
+    }
+}
+
+/// A request that was allowed. Its outcome is written once, at the latest when this is dropped.
+pub(super) struct Ending {
+    journal: Journal,
+    clock: Arc<dyn Clock>,
+    decided: Monotonic,
+    outcome: Option<Outcome>,
+    /// Counted by the body on its way up, which the upstream's connection owns.
+    pub(super) bytes_up: Arc<AtomicU64>,
+}
+
+impl Ending {
+    /// Begins when the decision was written.
+    pub(super) fn new(request: RequestId, journal: Journal, clock: Arc<dyn Clock>) -> Self {
+        let outcome = Outcome {
+            request,
+            finish: Finish::Abandoned,
+            status: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            elapsed_ms: 0,
+            injected_at_seq: None,
+        };
+        Self { decided: clock.monotonic(), journal, clock, outcome: Some(outcome), bytes_up: Arc::default() }
+    }
+
+    /// The decision was not written, so it has no outcome.
+    pub(super) fn discard(mut self) {
+        self.outcome = None;
+    }
+
+    /// The credential is about to be used, with so much of the revocation log known.
+    pub(super) fn injected(&mut self, seq: u64) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.injected_at_seq = Some(seq);
+        }
+    }
+
+    /// The upstream answered.
+    pub(super) fn answered(&mut self, status: u16) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.status = Some(status);
+        }
+    }
+
+    /// So many body bytes went to the caller.
+    pub(super) fn passed(&mut self, bytes: u64) {
+        if let Some(outcome) = &mut self.outcome {
+            outcome.bytes_down += bytes;
+        }
+    }
+
+    /// It ended so. Only the first word counts.
+    pub(super) fn tell(&mut self, finish: Finish) {
+        let Some(outcome) = self.outcome.take() else { return };
+        let elapsed_ms = self.clock.monotonic().since(self.decided).as_millis();
+        let outcome = Outcome {
+            finish,
+            bytes_up: self.bytes_up.load(Ordering::Relaxed),
+            elapsed_ms: u64::try_from(elapsed_ms).unwrap_or(u64::MAX),
+            ..outcome
+        };
+        let request = outcome.request;
+        if let Err(error) = self.journal.submit(&Event::Outcome(outcome)) {
+            // The decision stands; what became of it will be written as unknown when the edge starts again.
+            tracing::error!(%request, %error, "the outcome of a request was not recorded");
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.tell(Finish::Abandoned);
+    }
+}

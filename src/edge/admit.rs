@@ -1,0 +1,272 @@
+//! From a request to a permit. One function for each check, in the order of `spec/edge.md`; the types force the order.
+//!
+//! `Received -present-> Presented -prove-> HeldToken -claim, admit-> LiveToken -authorize-> Permit`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Request, Version};
+use hyper::body::{Body as _, Incoming};
+
+use crate::audit::event::What;
+use crate::catalog::json::{Body as Json, declared};
+use crate::catalog::{BadArgument, JsonBodyRule, Listed, NoRoute, RouteMatch, Target};
+use crate::clock::Timestamp;
+use crate::edge::account::Account;
+use crate::edge::body;
+use crate::edge::denial::Denial;
+use crate::edge::door::Door;
+use crate::edge::knowledge::KnownSettings;
+use crate::edge::server::Peer;
+use crate::edge::strict::STAND_IN_PATH;
+use crate::key::sha256;
+use crate::policy::{DenialReason, Denied, Permit, authorize};
+use crate::revocation::LiveToken;
+use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
+use crate::token::verify::current;
+use crate::token::{HeldToken, RawToken, VerifiedToken};
+
+/// A request that is allowed, and all that is needed to forward it.
+pub(super) struct Admitted {
+    pub(super) permit: Permit,
+    pub(super) token: RawToken,
+    pub(super) listed: Arc<Listed>,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    /// Below the service.
+    pub(super) target: Target,
+    pub(super) body: Arriving,
+}
+
+/// A request's body.
+pub(super) enum Arriving {
+    /// Not read: it will stream.
+    Open(Incoming),
+    /// Read in full; where a route reads JSON, as it was written from the parsed form.
+    Read(Bytes),
+}
+
+/// By which scheme a token was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Dpop,
+    Bearer,
+}
+
+impl Door {
+    /// Every check up to the permit. What was established goes into `account`, whether it is allowed or not.
+    pub(super) async fn admit(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        account: &mut Account,
+    ) -> Result<Admitted, Denial> {
+        let (parts, body) = request.into_parts();
+        let target = self.received(&parts, &body, peer)?;
+        account.path = target.path().into();
+        let (scheme, token) = self.presented(&parts.headers)?;
+        let now = self.clock.now();
+        let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
+        let verified = self.verified(&token, &settings, now, account)?;
+
+        let mut body = Arriving::Open(body);
+        if verified.chain().authority().proof_covers.body {
+            body = self.read(body, self.limits.read_body_bytes_max).await?;
+        }
+        let held = self.held(verified, scheme, &parts, &target, &body)?;
+        self.claim(&held, account)?;
+        let live = self.knowledge.admit(held)?;
+        account.seq = live.seq();
+
+        let (listed, target) = offered(&settings, &live, &target)?;
+        let service = &listed.service;
+        account.credential = service.credential().cloned();
+        let matched = service.route(parts.method.as_str(), &target)?;
+        may_at_all(&live, &matched, account)?;
+        let (json, body) = match matched.body_rule() {
+            Some(rule) => self.read_json(rule, &parts.headers, body).await?,
+            None => (None, body),
+        };
+        let operation = matched.operation(json.as_ref())?;
+        if let Some(what) = &mut account.what {
+            what.arguments = matched.loggable(&operation);
+        }
+        // Again: a body may have taken long to come, and a check may be about the time.
+        let permit = authorize(live, operation, self.clock.now())?;
+        drop(matched);
+        Ok(Admitted { permit, token, listed, method: parts.method, headers: parts.headers, target, body })
+    }
+
+    /// One reading of the request's head, addressed to this edge.
+    fn received(&self, parts: &Parts, body: &Incoming, peer: &Peer) -> Result<Target, Denial> {
+        if let Some(refusal) = peer.refused.get().filter(|_| parts.uri.path() == STAND_IN_PATH) {
+            return Err((*refusal).into());
+        }
+        let served = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
+        if matches!(parts.method, Method::CONNECT | Method::TRACE) || !parts.method.as_str().bytes().all(served) {
+            return Err(Denial::method());
+        }
+        self.addressed_here(parts)?;
+        let raw = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = Target::parse(raw)?;
+        if matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
+            return Err(Denial::malformed("body_unexpected", "a GET or HEAD request must not have a body"));
+        }
+        let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|announced| announced > self.limits.body_bytes_max) {
+            return Err(Denial::body_too_large());
+        }
+        Ok(target)
+    }
+
+    fn addressed_here(&self, parts: &Parts) -> Result<(), Denial> {
+        let origin = self.origin.authority();
+        let mut hosts = parts.headers.get_all(HOST).iter().map(|host| host.as_bytes() == origin.as_bytes());
+        let fits = match parts.version {
+            Version::HTTP_2 => {
+                let known_scheme = matches!(parts.uri.scheme_str(), Some("http" | "https"));
+                let authority = parts.uri.authority().map(|authority| authority.as_str() == origin);
+                known_scheme && authority.unwrap_or(false) && hosts.all(|fits| fits)
+            }
+            _ => hosts.next() == Some(true) && hosts.next().is_none(),
+        };
+        if fits { Ok(()) } else { Err(Denial::host()) }
+    }
+
+    /// The token, from the one place where it may stand.
+    fn presented(&self, headers: &HeaderMap) -> Result<(Scheme, RawToken), Denial> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or_else(Denial::no_token)?;
+        if values.next().is_some() {
+            return Err(Denial::malformed("authorization_repeated", "send exactly one `Authorization` header"));
+        }
+        let (scheme, text) =
+            value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(Denial::no_token)?;
+        let scheme = if scheme.eq_ignore_ascii_case("DPoP") {
+            Scheme::Dpop
+        } else if scheme.eq_ignore_ascii_case("Bearer") {
+            Scheme::Bearer
+        } else {
+            return Err(Denial::no_token());
+        };
+        Ok((scheme, RawToken::parse(text, self.chains.limits())?))
+    }
+
+    /// Signatures, profile, holders, and whether it counts here and now.
+    fn verified(
+        &self,
+        token: &RawToken,
+        settings: &KnownSettings,
+        now: Timestamp,
+        account: &mut Account,
+    ) -> Result<VerifiedToken, Denial> {
+        let chain = self.chains.verified(token, &settings.root_keys)?;
+        account.chain = Some(chain.clone());
+        Ok(current(&chain, &settings.root_keys, &settings.expected, now)?)
+    }
+
+    /// Proof of possession, or the operator's leave to do without.
+    fn held(
+        &self,
+        token: VerifiedToken,
+        scheme: Scheme,
+        parts: &Parts,
+        target: &Target,
+        body: &Arriving,
+    ) -> Result<HeldToken, Denial> {
+        if scheme == Scheme::Bearer {
+            return Ok(proof::bear(token, self.bearer)?);
+        }
+        let mut proofs = parts.headers.get_all(DPOP).iter();
+        let (Some(value), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing.into()) };
+        let text = value.to_str().map_err(|_| ProofError::Malformed("not ASCII"))?;
+        let url = [self.origin.as_str(), target.path()].concat();
+        // The query as it was sent: the prover signs what it sends.
+        let request = ProvenRequest {
+            method: parts.method.as_str(),
+            url: &url,
+            query: parts.uri.query(),
+            body_sha256: match body {
+                Arriving::Open(_) => None,
+                Arriving::Read(bytes) => Some(sha256(bytes)),
+            },
+        };
+        let now = self.clock.now();
+        let Some(nonces) = &self.nonces else {
+            return Ok(proof::hold(token, text, &request, NonceRule::Optional, now)?);
+        };
+        let nonces = nonces.at(now);
+        let accepted: [&str; 2] = [&nonces[0], &nonces[1]];
+        Ok(proof::hold(token, text, &request, NonceRule::OneOf(&accepted), now)?)
+    }
+
+    /// The proof counts once.
+    fn claim(&self, held: &HeldToken, account: &mut Account) -> Result<(), Denial> {
+        if let Some(proof) = held.proof() {
+            self.used_proofs.claim(proof, self.clock.now())?;
+            // Recorded only once claimed: the record of a replay must not prolong anything.
+            account.proof = Some(proof);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, body: Arriving, bytes_max: usize) -> Result<Arriving, Denial> {
+        match body {
+            Arriving::Open(body) => Ok(Arriving::Read(body::read(body, bytes_max, self.limits.idle_timeout).await?)),
+            read => Ok(read),
+        }
+    }
+
+    /// A body that a route takes arguments from, and the text to forward: written anew, never the caller's bytes.
+    async fn read_json(
+        &self,
+        rule: JsonBodyRule,
+        headers: &HeaderMap,
+        body: Arriving,
+    ) -> Result<(Option<Json>, Arriving), Denial> {
+        let bytes_max = rule.bytes_max.min(self.limits.read_body_bytes_max);
+        if !matches!(&body, Arriving::Open(body) if body.is_end_stream()) {
+            declared(headers)?;
+        }
+        let body = match self.read(body, bytes_max).await? {
+            Arriving::Read(bytes) => bytes,
+            open @ Arriving::Open(_) => return Ok((None, open)),
+        };
+        if body.is_empty() {
+            return Ok((None, Arriving::Read(body)));
+        }
+        let json = Json::parse(&body, bytes_max)?;
+        let written = Bytes::from(json.to_bytes());
+        Ok((Some(json), Arriving::Read(written)))
+    }
+}
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// The service that the first segment names, of the token's own tenant, and the target below it.
+fn offered(settings: &KnownSettings, live: &LiveToken, target: &Target) -> Result<(Arc<Listed>, Target), Denial> {
+    let (name, below) = target.split_service().ok_or(NoRoute::Service)?;
+    let listed = settings.catalog.service(&name)?;
+    // Another tenant's service is one that does not exist.
+    if listed.tenant != live.chain().authority().tenant {
+        return Err(NoRoute::Service.into());
+    }
+    Ok((listed.clone(), below))
+}
+
+/// Whether any capability covers the request, whatever its body says: otherwise its body is not even asked for.
+fn may_at_all(live: &LiveToken, matched: &RouteMatch<'_, '_>, account: &mut Account) -> Result<(), Denial> {
+    let needed = matched.needed().map_err(|error: BadArgument| Denial::from(error))?;
+    account.what = Some(What {
+        service: needed.service.clone(),
+        action: needed.action.clone(),
+        resource: needed.resource.clone(),
+        arguments: Vec::new(),
+    });
+    if live.chain().authority().capabilities.iter().any(|held| held.covers(&needed)) {
+        return Ok(());
+    }
+    Err(Denied { reason: DenialReason::NoCapability, needed }.into())
+}

@@ -1,0 +1,440 @@
+//! What a refused request is told (RFC 9457), and what the audit record keeps. The table from reason to status is here.
+//!
+//! An outsider learns one thing about a token that is not good: that it is not good. Nothing here repeats what was sent.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::catalog::json::BadBody;
+use crate::catalog::{Ambiguous, BadArgument, NoRoute};
+use crate::dial::UpstreamError;
+use crate::edge::framing::Refusal;
+use crate::edge::journal::JournalError;
+use crate::edge::lend::LendError;
+use crate::edge::replay::Unclaimable;
+use crate::edge::streams::CutReason;
+use crate::id::RequestId;
+use crate::policy::{DenialReason, Denied};
+use crate::revocation::NotLive;
+use crate::token::proof::ProofError;
+use crate::token::{Capability, TokenError};
+
+/// Marks an answer as the edge's own; an upstream's is removed.
+pub const EDGE_HEADER: HeaderName = HeaderName::from_static("writ-edge");
+/// Names the request in every answer.
+pub const REQUEST_HEADER: HeaderName = HeaderName::from_static("writ-request");
+/// The nonce to put into the next proof (RFC 9449 section 8).
+pub const NONCE_HEADER: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// The public code: what kind of refusal it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Malformed or ambiguous.
+    Malformed,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The header fields are too large.
+    HeadTooLarge,
+    /// The body came too slowly.
+    BodyTimeout,
+    /// The body is not what the route reads.
+    UnsupportedMediaType,
+    /// No token, or one that is not good here and now.
+    InvalidToken,
+    /// No proof, or one that does not count.
+    InvalidProof,
+    /// The proof needs a nonce.
+    UseNonce,
+    /// The token is good, but not for this.
+    InsufficientScope,
+    /// It is not for the caller to do.
+    AccessDenied,
+    /// Nothing is there.
+    NotFound,
+    /// Not with this method.
+    MethodNotAllowed,
+    /// The request is for another host.
+    Misdirected,
+    /// The edge can't decide now.
+    Unavailable,
+    /// The upstream can't be used.
+    UpstreamFailed,
+    /// The upstream takes too long.
+    UpstreamTimeout,
+}
+
+impl Code {
+    /// Status, code and title: the only place where they meet.
+    const fn row(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request is malformed or ambiguous"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The request's body is too large"),
+            Self::HeadTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", "The request's header is too large")
+            }
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request's body came too slowly"),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body is not of the type that is read",
+            ),
+            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token", "The token is not valid"),
+            Self::InvalidProof => {
+                (StatusCode::UNAUTHORIZED, "invalid_dpop_proof", "The proof of possession does not count")
+            }
+            Self::UseNonce => (StatusCode::UNAUTHORIZED, "use_dpop_nonce", "The proof needs a nonce of this edge"),
+            Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "The writ does not allow this"),
+            Self::AccessDenied => (StatusCode::FORBIDDEN, "access_denied", "This is not allowed"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Nothing is offered here"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
+            Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request is for another host"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The edge cannot decide now"),
+            Self::UpstreamFailed => (StatusCode::BAD_GATEWAY, "upstream_failed", "The service could not be used"),
+            Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service took too long"),
+        }
+    }
+
+    /// The status.
+    pub const fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    /// The code as text.
+    pub const fn as_str(self) -> &'static str {
+        self.row().1
+    }
+}
+
+/// Why a request is refused: for the caller, and for the record.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    code: Code,
+    /// The exact reason code, for the audit record.
+    reason: &'static str,
+    /// What the caller is told. Never what it sent.
+    told: Cow<'static, str>,
+    /// What an operator is told, where that is more.
+    detail: Option<Box<str>>,
+    needed: Option<Box<Capability>>,
+    allow: Box<[Box<str>]>,
+}
+
+/// The one text about a token that is not good, whatever is wrong with it.
+const INVALID_TOKEN: &str =
+    "the token is missing, unknown, expired, revoked or not meant for this edge: ask for a new one";
+
+impl Denial {
+    fn new(code: Code, reason: &'static str, told: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, reason, told: told.into(), detail: None, needed: None, allow: Box::default() }
+    }
+
+    /// About the token: outsiders get one text, the record gets the reason.
+    fn token(reason: &'static str, detail: String) -> Self {
+        Self { detail: Some(detail.into()), ..Self::new(Code::InvalidToken, reason, INVALID_TOKEN) }
+    }
+
+    /// A malformed request that only the edge knows of.
+    pub(super) fn malformed(reason: &'static str, told: &'static str) -> Self {
+        Self::new(Code::Malformed, reason, told)
+    }
+
+    /// A method that is not served.
+    pub(super) fn method() -> Self {
+        Self::new(Code::MethodNotAllowed, "method", "this method is not served")
+    }
+
+    /// `Host` names something else than this edge.
+    pub(super) fn host() -> Self {
+        Self::new(Code::Misdirected, "host", "the `Host` header must be exactly that of the edge's configured origin")
+    }
+
+    /// No token, or in another place than the `Authorization` header.
+    pub(super) fn no_token() -> Self {
+        Self::token("token_missing", "no `Authorization: DPoP` or `Bearer` header".to_owned())
+    }
+
+    /// Nothing is known yet.
+    pub(super) fn no_settings() -> Self {
+        Self::new(Code::Unavailable, "no_settings", "the edge has not reached its authority yet: try again")
+    }
+
+    /// The body is longer than the edge takes.
+    pub(super) fn body_too_large() -> Self {
+        Self::new(Code::BodyTooLarge, "body_too_large", "the body is longer than this edge takes")
+    }
+
+    /// The body stopped coming.
+    pub(super) fn body_timeout() -> Self {
+        Self::new(Code::BodyTimeout, "body_timeout", "the body came too slowly")
+    }
+
+    /// The body broke off, or its framing is ambiguous.
+    pub(super) fn body_broken() -> Self {
+        Self::malformed("body_broken", "the body broke off or is malformed")
+    }
+
+    /// The answer is in an encoding that hides what it says.
+    pub(super) fn upstream_encoding() -> Self {
+        Self::new(
+            Code::UpstreamFailed,
+            "upstream_encoding",
+            "the service answered in an encoding that cannot be checked",
+        )
+    }
+
+    /// The answer asks to change the protocol.
+    pub(super) fn upstream_upgrade() -> Self {
+        Self::new(Code::UpstreamFailed, "upstream_upgrade", "the service answered with a protocol upgrade")
+    }
+
+    /// The answer did not come in time.
+    pub(super) fn upstream_timeout() -> Self {
+        Self::new(Code::UpstreamTimeout, "upstream_timeout", "the service did not answer in time")
+    }
+
+    /// A lent credential or a service that does not fit a request.
+    pub(super) fn unusable(detail: String) -> Self {
+        let told = "the service or its credential is not usable: an operator must repair it";
+        Self { detail: Some(detail.into()), ..Self::new(Code::UpstreamFailed, "credential_unusable", told) }
+    }
+
+    /// The public code.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The exact reason code.
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The reason in a sentence for an operator.
+    pub(super) fn detail(&self) -> Box<str> {
+        self.detail.clone().unwrap_or_else(|| self.told.as_ref().into())
+    }
+
+    /// What the caller gets.
+    pub(super) fn answer(&self, request: RequestId, nonce: Option<&str>) -> Response<Bytes> {
+        let (status, code, title) = self.code.row();
+        let problem = Problem {
+            kind: format!("urn:writ:denial:{code}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.told,
+            code,
+            // The exact reason of a bad token is nobody's business.
+            reason: if self.code == Code::InvalidToken { code } else { self.reason },
+            needed: self.needed.as_ref().map(ToString::to_string),
+            request: request.to_string(),
+        };
+        // Expect safety: a struct of strings and a number serialises.
+        let body = serde_json::to_vec(&problem).expect("a problem serialises");
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(EDGE_HEADER, HeaderValue::from_static("denied"));
+        insert(headers, REQUEST_HEADER, &problem.request);
+        if let Some(nonce) = nonce {
+            insert(headers, NONCE_HEADER, nonce);
+        }
+        if let Some(challenge) = self.challenge() {
+            insert(headers, header::WWW_AUTHENTICATE, &challenge);
+        }
+        if !self.allow.is_empty() {
+            insert(headers, header::ALLOW, &self.allow.join(", "));
+        }
+        if self.code == Code::Unavailable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    /// RFC 6750 section 3 and RFC 9449 section 7.1.
+    fn challenge(&self) -> Option<String> {
+        let error = self.code.as_str();
+        match self.code {
+            Code::InvalidToken | Code::InvalidProof | Code::UseNonce => {
+                Some(format!(r#"DPoP algs="EdDSA", error="{error}""#))
+            }
+            Code::InsufficientScope => {
+                let scope = self.needed.as_ref().map(|needed| format!(r#", scope="{needed}""#)).unwrap_or_default();
+                Some(format!(r#"DPoP algs="EdDSA", error="{error}"{scope}"#))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed: Option<String>,
+    request: String,
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    // Ids, nonces, methods and capabilities are plain ASCII; whatever is not is left out.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        let code = if refusal == Refusal::TooLarge { Code::HeadTooLarge } else { Code::Malformed };
+        Self::new(code, refusal.code(), refusal.to_string())
+    }
+}
+
+impl From<Ambiguous> for Denial {
+    fn from(error: Ambiguous) -> Self {
+        Self::new(Code::Malformed, error.code(), error.to_string())
+    }
+}
+
+impl From<TokenError> for Denial {
+    fn from(error: TokenError) -> Self {
+        match error {
+            // Authentic, and more than its holder may say: an offence of the caller's, not a bad token.
+            TokenError::Overreach { .. } => Self::new(Code::AccessDenied, error.code(), error.to_string()),
+            _ => Self::token(error.code(), error.to_string()),
+        }
+    }
+}
+
+impl From<ProofError> for Denial {
+    fn from(error: ProofError) -> Self {
+        let code = match error {
+            ProofError::Downgrade | ProofError::BearerRefused => Code::InvalidToken,
+            ProofError::Nonce => Code::UseNonce,
+            ProofError::Missing
+            | ProofError::Malformed(_)
+            | ProofError::Key
+            | ProofError::Signature
+            | ProofError::Mismatch(_)
+            | ProofError::Time => Code::InvalidProof,
+        };
+        Self::new(code, error.code(), error.to_string())
+    }
+}
+
+impl From<Unclaimable> for Denial {
+    fn from(error: Unclaimable) -> Self {
+        match error {
+            Unclaimable::Used => Self::new(Code::InvalidProof, "proof_replayed", error.to_string()),
+            Unclaimable::Full => Self::new(Code::Unavailable, "proof_memory_full", error.to_string()),
+        }
+    }
+}
+
+impl From<NotLive> for Denial {
+    fn from(error: NotLive) -> Self {
+        match error {
+            NotLive::Revoked(_) => Self::token("revoked", error.to_string()),
+            NotLive::NoLease => Self::new(Code::Unavailable, "no_lease", error.to_string()),
+            NotLive::ClockSkew => Self::new(Code::Unavailable, "clock_skew", error.to_string()),
+        }
+    }
+}
+
+impl From<CutReason> for Denial {
+    fn from(reason: CutReason) -> Self {
+        match reason {
+            CutReason::Revoked(_) => Self::token("revoked", reason.to_string()),
+            CutReason::Expired => Self::token("token_expired", reason.to_string()),
+            CutReason::LeaseEnded => Self::new(Code::Unavailable, "no_lease", reason.to_string()),
+        }
+    }
+}
+
+impl From<NoRoute> for Denial {
+    fn from(error: NoRoute) -> Self {
+        let (reason, told) = (error.code(), error.to_string());
+        match error {
+            NoRoute::Service | NoRoute::Path => Self::new(Code::NotFound, reason, told),
+            NoRoute::Method { allowed } => {
+                Self { allow: allowed.into(), ..Self::new(Code::MethodNotAllowed, reason, told) }
+            }
+        }
+    }
+}
+
+impl From<BadBody> for Denial {
+    fn from(error: BadBody) -> Self {
+        let code = match error {
+            BadBody::ContentType | BadBody::ContentEncoding => Code::UnsupportedMediaType,
+            BadBody::TooLong(_) => Code::BodyTooLarge,
+            BadBody::TooDeep | BadBody::Syntax(_) | BadBody::DuplicateKey(_) => Code::Malformed,
+        };
+        Self::new(code, error.code(), error.to_string())
+    }
+}
+
+impl From<BadArgument> for Denial {
+    fn from(error: BadArgument) -> Self {
+        Self::new(Code::Malformed, error.code(), error.to_string())
+    }
+}
+
+impl From<Denied> for Denial {
+    fn from(denied: Denied) -> Self {
+        let reason = match denied.reason {
+            DenialReason::NoCapability => "no_capability",
+            DenialReason::Check { .. } => "check_failed",
+        };
+        Self {
+            needed: Some(denied.needed.into()),
+            ..Self::new(Code::InsufficientScope, reason, denied.reason.to_string())
+        }
+    }
+}
+
+impl From<JournalError> for Denial {
+    fn from(error: JournalError) -> Self {
+        let told = "the edge cannot record the decision: try again";
+        Self { detail: Some(error.to_string().into()), ..Self::new(Code::Unavailable, "journal", told) }
+    }
+}
+
+impl From<LendError> for Denial {
+    fn from(error: LendError) -> Self {
+        match error {
+            LendError::Unavailable => Self::new(Code::Unavailable, "lend_unavailable", error.to_string()),
+            LendError::Full => Self::new(Code::Unavailable, "lend_full", error.to_string()),
+            LendError::NoCredential => Self::new(Code::AccessDenied, "no_credential", error.to_string()),
+            LendError::Refused(_) => Self::token("lend_refused", error.to_string()),
+        }
+    }
+}
+
+impl From<UpstreamError> for Denial {
+    fn from(error: UpstreamError) -> Self {
+        let (code, reason) = match &error {
+            UpstreamError::Refused(_) => (Code::UpstreamFailed, "upstream_address"),
+            UpstreamError::Untrusted(_) => (Code::UpstreamFailed, "upstream_tls"),
+            UpstreamError::Unreachable(_) => (Code::UpstreamFailed, "upstream_unreachable"),
+            UpstreamError::ConnectTimeout => (Code::UpstreamTimeout, "upstream_connect_timeout"),
+            UpstreamError::Broken(_) => (Code::UpstreamFailed, "upstream_broken"),
+        };
+        // The caller does not learn the address that a service's name leads to.
+        let told = match &error {
+            UpstreamError::Refused(_) => Cow::Borrowed("the service is at an address that it may not use"),
+            other => Cow::Owned(other.to_string()),
+        };
+        let detail = std::error::Error::source(&error).map_or(error.to_string(), |source| format!("{error}: {source}"));
+        Self { detail: Some(detail.into()), ..Self::new(code, reason, told) }
+    }
+}

@@ -1,0 +1,124 @@
+//! Where a request comes in and its answer goes out. Whatever happens in between, there is one of each, and a record.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use crate::clock::Clock;
+use crate::config::edge::{EdgeLimits, Origin};
+use crate::edge::account::{Account, Ending};
+use crate::edge::body::AnswerBody;
+use crate::edge::chains::Chains;
+use crate::edge::denial::{Denial, EDGE_HEADER, NONCE_HEADER, REQUEST_HEADER};
+use crate::edge::inject::Scrubbers;
+use crate::edge::journal::Journal;
+use crate::edge::knowledge::Knowledge;
+use crate::edge::lend::Lender;
+use crate::edge::nonce::Nonces;
+use crate::edge::proxy::Upstreams;
+use crate::edge::replay::UsedProofs;
+use crate::edge::server::Peer;
+use crate::id::RequestId;
+use crate::token::proof::BearerRule;
+
+/// All that a request needs on its way through.
+pub(super) struct Door {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) origin: Origin,
+    pub(super) limits: EdgeLimits,
+    pub(super) bearer: BearerRule,
+    pub(super) nonces: Option<Nonces>,
+    pub(super) knowledge: Arc<Knowledge>,
+    pub(super) chains: Chains,
+    pub(super) used_proofs: UsedProofs,
+    pub(super) lender: Arc<Lender>,
+    pub(super) scrubbers: Scrubbers,
+    pub(super) upstreams: Upstreams,
+    pub(super) journal: Journal,
+}
+
+/// Where the edge itself is asked, and no service: a service's name does not begin with a dot.
+const HEALTHZ: &str = "/.writ/healthz";
+/// The same: whether it holds a lease.
+const READYZ: &str = "/.writ/readyz";
+
+impl Door {
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<AnswerBody> {
+        match request.uri().path() {
+            HEALTHZ => return own(StatusCode::OK, "alive\n"),
+            READYZ if self.knowledge.lease_holds() => return own(StatusCode::OK, "ready\n"),
+            READYZ => return own(StatusCode::SERVICE_UNAVAILABLE, "no lease\n"),
+            _ => {}
+        }
+        let Ok(bytes) = crate::edge::random() else {
+            // Without an id there is no record, and without a record there is no answer but this.
+            return own(StatusCode::SERVICE_UNAVAILABLE, "no randomness\n");
+        };
+        let id = RequestId::from_bytes(bytes);
+        let account = Account::new(id, request.method().as_str(), peer.address);
+        let mut response = match self.decided(request, peer, account).await {
+            Ok(response) => response,
+            Err(denial) => {
+                let nonce = self.nonce();
+                denial.answer(id, nonce.as_deref()).map(|body| AnswerBody::Own(Some(body)))
+            }
+        };
+        let headers = response.headers_mut();
+        if !headers.contains_key(REQUEST_HEADER)
+            && let Ok(text) = HeaderValue::from_str(&id.to_string())
+        {
+            headers.insert(REQUEST_HEADER, text);
+            if let Some(nonce) = self.nonce().and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
+                headers.insert(NONCE_HEADER, nonce);
+            }
+        }
+        response
+    }
+
+    /// Decides, records the decision, and only then acts on it.
+    async fn decided(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        mut account: Account,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let id = account.request;
+        match self.admit(request, peer, &mut account).await {
+            Ok(admitted) => {
+                let event = account.allowed(admitted.permit.capability().clone());
+                // Begun first: should the caller go away while the disk works, the decision still gets its outcome.
+                let ending = Ending::new(id, self.journal.clone(), self.clock.clone());
+                if let Err(error) = self.journal.append(&event).await {
+                    ending.discard();
+                    return Err(error.into());
+                }
+                self.forward(admitted, id, ending).await
+            }
+            Err(denial) => {
+                if let Err(error) = self.journal.append(&account.denied(&denial)).await {
+                    tracing::error!(request = %id, %error, "a denial was not recorded");
+                }
+                Err(denial)
+            }
+        }
+    }
+
+    fn nonce(&self) -> Option<String> {
+        let [nonce, _] = self.nonces.as_ref()?.at(self.clock.now());
+        Some(nonce)
+    }
+}
+
+fn own(status: StatusCode, text: &'static str) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Own(Some(Bytes::from_static(text.as_bytes()))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(EDGE_HEADER, HeaderValue::from_static("edge"));
+    response
+}

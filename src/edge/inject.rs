@@ -1,0 +1,94 @@
+//! The moment a credential touches a request. Only a cleared permit leads here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use http::header::{ACCEPT_ENCODING, HeaderValue, IF_RANGE, RANGE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request};
+
+use crate::catalog::headers::clean_request;
+use crate::catalog::{Service, Target};
+use crate::edge::body::UpBody;
+use crate::edge::denial::Denial;
+use crate::policy::Cleared;
+use crate::vault::{Apply, CredentialKind, Lent, Scrubber};
+
+/// A request with its credential in it, to be sent to its service and nowhere else. Only [`inject`] makes one.
+pub(super) struct Injected(Request<UpBody>);
+
+impl Injected {
+    /// The request. Send it, and do nothing else with it.
+    pub(super) fn into_request(self) -> Request<UpBody> {
+        self.0
+    }
+}
+
+/// Writes the request that was authorised: from its parsed form, without anything by which the caller could speak past it.
+///
+/// `cleared` is the proof that the credential may be used now.
+pub(super) fn inject(
+    cleared: &Cleared,
+    lent: Option<&Lent>,
+    service: &Service,
+    method: Method,
+    mut target: Target,
+    mut headers: HeaderMap,
+    body: UpBody,
+) -> Result<Injected, Denial> {
+    debug_assert_eq!(&cleared.permit().operation().service, service.name());
+    let applied = match lent {
+        None => None,
+        Some(lent) => Some(lent.apply().map_err(|error| Denial::unusable(error.to_string()))?),
+    };
+    let credential_header = match &applied {
+        Some(Apply::Header(name, _)) => Some(name),
+        Some(Apply::Query(_)) | None => None,
+    };
+    clean_request(&mut headers, credential_header);
+    // An answer in pieces or in disguise could carry the secret past the scrubber.
+    headers.remove(RANGE);
+    headers.remove(IF_RANGE);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+
+    if let Some(Lent { kind: CredentialKind::Query { name }, .. }) = lent {
+        target.remove_query(name);
+    }
+    let mut path = service.upstream().path_and_query(&target);
+    match applied {
+        Some(Apply::Header(name, value)) => {
+            headers.insert(name, value);
+        }
+        Some(Apply::Query(pair)) => {
+            path.push(if target.query().is_some() { '&' } else { '?' });
+            path.push_str(pair.expose());
+        }
+        None => {}
+    }
+    let path = PathAndQuery::try_from(path).map_err(|error| Denial::unusable(error.to_string()))?;
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = path.into();
+    *request.headers_mut() = headers;
+    Ok(Injected(request))
+}
+
+/// What to look for in answers, compiled once for each lent credential.
+#[derive(Debug, Default)]
+pub(super) struct Scrubbers(RwLock<HashMap<usize, (Weak<Lent>, Scrubber)>>);
+
+impl Scrubbers {
+    /// The scrubber for `lent`.
+    pub(super) fn of(&self, lent: &Arc<Lent>) -> Result<Scrubber, Denial> {
+        // An address stays taken while the entry's weak pointer lives, so it names one credential.
+        let key = Arc::as_ptr(lent).addr();
+        if let Some((_, scrubber)) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(scrubber.clone());
+        }
+        let scrubber = Scrubber::new(lent.spellings()).map_err(|error| Denial::unusable(error.to_string()))?;
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (lent, _)| lent.strong_count() > 0);
+        known.insert(key, (Arc::downgrade(lent), scrubber.clone()));
+        Ok(scrubber)
+    }
+}

@@ -1,0 +1,221 @@
+//! From a permit to an answer: lend, look again, inject, forward, pass the answer on. Every way out is recorded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use http::{Method, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+
+use crate::audit::Finish;
+use crate::catalog::Listed;
+use crate::catalog::headers::clean_response;
+use crate::dial::{AddressRule, Dialer, Upstream};
+use crate::edge::account::Ending;
+use crate::edge::admit::{Admitted, Arriving};
+use crate::edge::body::{AnswerBody, DownBody, Passing, UpBody, Upload};
+use crate::edge::denial::{Denial, NONCE_HEADER};
+use crate::edge::door::Door;
+use crate::edge::inject::{Injected, inject};
+use crate::edge::streams::StreamGuard;
+use crate::id::{RequestId, ServiceName};
+use crate::vault::{Lent, Scrubber};
+
+impl Door {
+    /// Forwards what is allowed. The decision is written already; `ending` becomes its outcome.
+    pub(super) async fn forward(
+        &self,
+        admitted: Admitted,
+        request: RequestId,
+        mut ending: Ending,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let sent = self.send(admitted, request, &mut ending).await;
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(Stopped { denial, finish }) => {
+                ending.tell(finish);
+                return Err(denial);
+            }
+        };
+        let Sent { mut response, scrubber, guard, method } = sent;
+        ending.answered(response.status().as_u16());
+        self.clean(&mut response, scrubber.as_ref(), &method);
+        let idle = self.limits.idle_timeout;
+        Ok(response.map(|body| {
+            let body = DownBody::new(body, scrubber.map(|scrubber| scrubber.stream()), idle);
+            AnswerBody::Upstream(Box::new(Passing::new(guard.body(body), ending)))
+        }))
+    }
+
+    async fn send(&self, admitted: Admitted, request: RequestId, ending: &mut Ending) -> Result<Sent, Stopped> {
+        let Admitted { permit, token, listed, method, headers, target, body } = admitted;
+        let service = &listed.service;
+        let upstream = self.upstreams.to(&listed).map_err(Stopped::failed)?;
+        let lent = match service.credential() {
+            None => None,
+            Some(_) => {
+                let chain = permit.token().held().token().chain();
+                Some(
+                    self.lender
+                        .lend(&token, chain, service.name(), request)
+                        .await
+                        .map_err(|e| Stopped::refused(e.into()))?,
+                )
+            }
+        };
+        let scrubber = self.scrubber(lent.as_ref()).map_err(Stopped::failed)?;
+        let upload = Arc::new(Upload { bytes: ending.bytes_up.clone(), ..Upload::default() });
+        let body = match body {
+            Arriving::Read(bytes) => UpBody::whole(bytes, upload.clone()),
+            Arriving::Open(body) => {
+                UpBody::streamed(body, self.limits.body_bytes_max, self.limits.idle_timeout, upload.clone())
+            }
+        };
+
+        // The second look: nothing is awaited between here and the sending.
+        let (cleared, guard) =
+            self.knowledge.clear(permit).map_err(|(_, not_live)| Stopped::refused(not_live.into()))?;
+        ending.injected(cleared.seq());
+        let injected = inject(&cleared, lent.as_deref(), service, method.clone(), target, headers, body)
+            .map_err(Stopped::failed)?;
+        let response = tokio::select! {
+            biased;
+            reason = guard.cut() => return Err(Stopped::cut(reason.into())),
+            answered = self.exchange(&upstream, injected, &upload) => answered?,
+        };
+        checked(&response, lent.is_some()).map_err(Stopped::failed)?;
+        Ok(Sent { response, scrubber, guard, method })
+    }
+
+    /// Waits for the head of the answer: as long as the body still moves, and a fixed time from then on.
+    async fn exchange(
+        &self,
+        upstream: &Upstream<UpBody>,
+        injected: Injected,
+        upload: &Upload,
+    ) -> Result<Response<Incoming>, Stopped> {
+        let mut answer = std::pin::pin!(upstream.send(injected.into_request()));
+        let mut moved = 0;
+        loop {
+            match tokio::time::timeout(self.limits.answer_timeout, answer.as_mut()).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => {
+                    let denial = upload.failed.get().map_or_else(|| error.into(), |why| Denial::from(*why));
+                    return Err(Stopped::failed(denial));
+                }
+                Err(_) => {
+                    let now = upload.bytes.load(std::sync::atomic::Ordering::Relaxed);
+                    if now == moved {
+                        return Err(Stopped::failed(Denial::upstream_timeout()));
+                    }
+                    moved = now;
+                }
+            }
+        }
+    }
+
+    fn scrubber(&self, lent: Option<&Arc<Lent>>) -> Result<Option<Scrubber>, Denial> {
+        lent.map(|lent| self.scrubbers.of(lent)).transpose()
+    }
+
+    /// Makes an upstream's head fit to be passed on.
+    fn clean(&self, response: &mut Response<Incoming>, scrubber: Option<&Scrubber>, method: &Method) {
+        let bodyless = method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
+        let length = response.headers().get(CONTENT_LENGTH).filter(|_| bodyless).cloned();
+        let headers = response.headers_mut();
+        clean_response(headers);
+        headers.remove(NONCE_HEADER);
+        if let Some(scrubber) = scrubber {
+            scrub_headers(headers, scrubber);
+        }
+        // Without a body to count, the HTTP library would say zero.
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+    }
+}
+
+/// An answer whose head has come.
+struct Sent {
+    response: Response<Incoming>,
+    scrubber: Option<Scrubber>,
+    guard: StreamGuard,
+    method: Method,
+}
+
+/// Why there is none, for the caller and for the record.
+struct Stopped {
+    denial: Denial,
+    finish: Finish,
+}
+
+impl Stopped {
+    /// Before the credential was used.
+    fn refused(denial: Denial) -> Self {
+        Self { finish: Finish::Refused { reason: denial.reason().into() }, denial }
+    }
+
+    /// By the edge, while the upstream worked on it.
+    fn cut(denial: Denial) -> Self {
+        Self { finish: Finish::Cut { reason: denial.reason().into() }, denial }
+    }
+
+    /// By the upstream or the caller's body.
+    fn failed(denial: Denial) -> Self {
+        Self { finish: Finish::Failed { reason: denial.reason().into() }, denial }
+    }
+}
+
+/// Refuses an answer that can't be passed on as it is.
+fn checked(response: &Response<Incoming>, scrubbed: bool) -> Result<(), Denial> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Denial::upstream_upgrade());
+    }
+    let plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let readable = response.headers().get_all(CONTENT_ENCODING).iter().all(plain);
+    if scrubbed && !readable && !response.body().is_end_stream() {
+        return Err(Denial::upstream_encoding());
+    }
+    Ok(())
+}
+
+fn scrub_headers(headers: &mut HeaderMap, scrubber: &Scrubber) {
+    for value in headers.values_mut() {
+        if let Some(clean) = scrubber.scrub_header(value.as_bytes()) {
+            // Overwritten with printable characters; were it not a value, nothing is better than the secret.
+            *value = clean.try_into().unwrap_or_else(|_| http::HeaderValue::from_static(""));
+        }
+    }
+}
+
+/// The connections to each service, apart from each other.
+pub(super) struct Upstreams {
+    dialer: Dialer,
+    open: RwLock<HashMap<ServiceName, Open>>,
+}
+
+struct Open {
+    listed: Arc<Listed>,
+    upstream: Arc<Upstream<UpBody>>,
+}
+
+impl Upstreams {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        Self { dialer, open: RwLock::default() }
+    }
+
+    /// The connections to a service; new ones when it has changed, so that none outlives what it was opened for.
+    fn to(&self, listed: &Arc<Listed>) -> Result<Arc<Upstream<UpBody>>, Denial> {
+        let name = listed.service.name();
+        let same = |open: &&Open| Arc::ptr_eq(&open.listed, listed) || open.listed == *listed;
+        if let Some(open) = self.open.read().unwrap_or_else(PoisonError::into_inner).get(name).filter(same) {
+            return Ok(open.upstream.clone());
+        }
+        let rule = if listed.service.allow_private() { AddressRule::AllowPrivate } else { AddressRule::PublicOnly };
+        let upstream = self.dialer.upstream(listed.service.upstream().origin(), rule);
+        let upstream = Arc::new(upstream.map_err(|error| Denial::unusable(error.to_string()))?);
+        let open = Open { listed: listed.clone(), upstream: upstream.clone() };
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), open);
+        Ok(upstream)
+    }
+}

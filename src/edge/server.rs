@@ -1,0 +1,274 @@
+//! Listening: connections, TLS, protocol choice and the limits on all of them. Knows nothing of tokens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::TlsFiles;
+use crate::config::edge::EdgeLimits;
+use crate::edge::body::AnswerBody;
+use crate::edge::door::Door;
+use crate::edge::framing::{Framing, HeadLimits};
+use crate::edge::strict::{Refused, Strict};
+
+/// The other end of a connection, as far as a request needs to know it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Its address.
+    pub(super) address: SocketAddr,
+    /// Why its next request is refused before it is read.
+    pub(super) refused: Refused,
+}
+
+/// Why an edge can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificate or key don't load, or don't fit each other.
+    #[error("cannot use the certificate and key of [tls]: {0}")]
+    Tls(String),
+}
+
+/// Reads certificate and key.
+pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ListenError> {
+    let refuse = |error: &dyn std::fmt::Display| ListenError::Tls(error.to_string());
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| refuse(&error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| refuse(&error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(&error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| refuse(&error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// One listening socket and all that came in by it.
+pub(super) struct Server {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) door: Arc<Door>,
+    pub(super) limits: EdgeLimits,
+    /// Shared by all listeners of an edge.
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Server {
+    /// Serves until told to stop, then lets open requests finish within the drain timeout.
+    pub(super) async fn run(self) {
+        let mut open = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some(_) = open.join_next() => continue,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address, slot)) => {
+                    let connection = self.connection(stream, address);
+                    open.spawn(async move {
+                        connection.await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    // Out of file descriptors: trying again at once would only burn the processor.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let drained = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.limits.drain_timeout, drained).await.is_err() {
+            tracing::warn!(connections = open.len(), "closing connections that did not finish in time");
+        }
+        open.shutdown().await;
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+        let slot = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, address) = self.listener.accept().await?;
+        Ok((stream, address, slot))
+    }
+
+    fn connection(&self, stream: TcpStream, address: SocketAddr) -> impl Future<Output = ()> + Send + use<> {
+        let (door, limits, stop, tls) = (self.door.clone(), self.limits.clone(), self.stop.clone(), self.tls.clone());
+        async move {
+            // Small answers must not wait for the other side's acknowledgement.
+            let _ = stream.set_nodelay(true);
+            let Some(tls) = tls else {
+                let Ok(Some((protocol, first, stream))) =
+                    tokio::time::timeout(limits.head_timeout, detect(stream)).await
+                else {
+                    return;
+                };
+                return serve(stream, first, protocol, address, door, &limits, &stop).await;
+            };
+            let Ok(Ok(stream)) = tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await else { return };
+            let protocol = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            serve(stream, BytesMut::new(), protocol, address, door, &limits, &stop).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What an HTTP/2 client without TLS says first (RFC 9113 section 3.4). No HTTP/1.1 request begins so.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+async fn detect<T: AsyncRead + Unpin>(mut stream: T) -> Option<(Protocol, BytesMut, T)> {
+    let mut first = BytesMut::with_capacity(4096);
+    loop {
+        if stream.read_buf(&mut first).await.ok()? == 0 {
+            return None;
+        }
+        let seen = first.len().min(PREFACE.len());
+        if first[..seen] != PREFACE[..seen] {
+            return Some((Protocol::Http1, first, stream));
+        }
+        if seen == PREFACE.len() {
+            return Some((Protocol::Http2, first, stream));
+        }
+    }
+}
+
+async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: T,
+    first: BytesMut,
+    protocol: Protocol,
+    address: SocketAddr,
+    door: Arc<Door>,
+    limits: &EdgeLimits,
+    stop: &CancellationToken,
+) {
+    let head = HeadLimits { bytes_max: limits.head_bytes_max, fields_max: limits.head_fields_max };
+    let framing = (protocol == Protocol::Http1).then(|| Framing::new(head));
+    let io = Strict::new(stream, first, framing, limits.idle_timeout);
+    let peer = Arc::new(Peer { address, refused: io.refused() });
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (door, peer) = (door.clone(), peer.clone());
+        async move { caught(door.answer(request, &peer)).await }
+    });
+    // How a connection ends is no news: the requests on it have told their own stories.
+    let _ = match protocol {
+        Protocol::Http1 => {
+            let connection = http1(limits).serve_connection(TokioIo::new(io), service);
+            let mut connection = pin!(connection);
+            tokio::select! {
+                biased;
+                end = connection.as_mut() => end,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+        Protocol::Http2 => {
+            let streams = CancellationToken::new();
+            // Dropped with the connection, however that ends: no stream outlives it.
+            let _end = streams.clone().drop_guard();
+            let connection = http2(limits, Streams(streams)).serve_connection(TokioIo::new(io), service);
+            let mut connection = pin!(connection);
+            tokio::select! {
+                biased;
+                end = connection.as_mut() => end,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+    };
+}
+
+fn http1(limits: &EdgeLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(limits.head_fields_max)
+        // The library's least; the framing check holds the real limit.
+        .max_buf_size(limits.head_bytes_max.max(16_384));
+    builder
+}
+
+/// How often an HTTP/2 client must show that it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// The most streams that a client may have reset before they were taken up, and the most it may make us reset.
+const RESETS_MAX: usize = 64;
+
+fn http2(limits: &EdgeLimits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL);
+    builder
+}
+
+/// Runs the streams of one HTTP/2 connection, none longer than it.
+#[derive(Clone)]
+struct Streams(CancellationToken);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let end = self.0.clone();
+        tokio::spawn(async move { end.run_until_cancelled_owned(stream).await.map(drop) });
+    }
+}
+
+/// A request panicked: a bug of ours. It ends without an answer; the process and the other requests go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the request panicked")]
+struct Panicked;
+
+async fn caught(answer: impl Future<Output = Response<AnswerBody>>) -> Result<Response<AnswerBody>, Panicked> {
+    AssertUnwindSafe(answer).catch_unwind().await.map_err(|_| {
+        // Not the panic's own message: nobody can say what stands in it.
+        tracing::error!("a request panicked and was closed; this is a bug in writ");
+        Panicked
+    })
+}

@@ -1,3 +1,0 @@
-//! What the tests need around the code.
-
-pub(crate) mod postgres;
