@@ -7,6 +7,7 @@ mod biscuit;
 mod checks;
 mod cli;
 mod delegation;
+mod edge;
 mod forgery;
 mod journal;
 mod layers;
