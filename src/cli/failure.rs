@@ -34,6 +34,11 @@ impl Failure {
         Self { message: String::new(), code }
     }
 
+    /// The same, with another exit code.
+    pub(crate) fn exiting(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     /// Puts what was being done before the sentence.
     pub(crate) fn during(self, what: impl fmt::Display) -> Self {
         Self { message: format!("{what}: {}", self.message), code: self.code }

@@ -17,6 +17,9 @@ mod files;
 mod hop;
 mod inspect;
 mod output;
+mod remote;
+mod request;
+mod run;
 mod time;
 mod token;
 mod tree;
@@ -52,6 +55,10 @@ enum Command {
     /// Agents: their keys, who is registered.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Ask the authority for a writ, with an agent's key.
+    Request(request::RequestArgs),
+    /// Run a program whose requests get a writ and fresh proofs by themselves: `writ run … -- CMD`.
+    Run(run::RunArgs),
     /// Hand a writ on to another key, offline: a hop signed by the holder's key.
     Delegate(hop::DelegateArgs),
     /// Make a writ allow less, offline. No key is needed.
@@ -104,6 +111,8 @@ impl Command {
     fn run(self, context: Context) -> Result<(), Failure> {
         match self {
             Self::Agent(command) => command.run(context),
+            Self::Request(args) => online(args.run(context)),
+            Self::Run(args) => online(args.run(context)),
             Self::Delegate(args) => args.run(context),
             Self::Narrow(args) => args.run(context),
             Self::Seal(args) => args.run(context),
@@ -118,6 +127,11 @@ impl Command {
             }
         }
     }
+}
+
+/// Runs what calls somebody.
+fn online(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }
 
 #[cfg(test)]

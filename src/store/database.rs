@@ -20,6 +20,13 @@ pub(super) enum Value {
     Bytes(Vec<u8>),
 }
 
+/// Says nothing: a driver may print a parameter, and this one may be a sealed secret.
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Value(..)")
+    }
+}
+
 /// A statement with a list of parameters for each time it is to run.
 pub(super) struct Statement {
     pub(super) sql: String,

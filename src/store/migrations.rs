@@ -25,6 +25,7 @@ macro_rules! migrations {
 }
 
 pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start");
+pub(super) const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_start");
 
 /// A migration that ran.
 struct Applied {
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_schema_is_applied_in_the_order_of_its_number() {
-        for (folder, migrations) in [("sqlite", SQLITE)] {
+        for (folder, migrations) in [("sqlite", SQLITE), ("postgres", POSTGRES)] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(folder);
             let mut files: Vec<_> =
                 path.read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();

@@ -19,10 +19,11 @@ pub mod url;
 mod database;
 mod hint;
 mod migrations;
+mod postgres;
 mod sql;
 mod sqlite;
 
-use database::Database as _;
+use database::Database;
 use hint::Hint;
 use sql::SqlStore;
 use url::Place;
@@ -82,17 +83,23 @@ pub enum StoreError {
 /// An error of a driver.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Opens the store at `url`, brings its schema up to date where the role may, and refuses a schema that is newer.
+/// Opens the store at `url`. Brings its schema up to date where the role may, and refuses one of another version.
 pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    let hint = Arc::new(Hint::new());
+    let database: Box<dyn Database> = match url.place() {
+        Place::Sqlite(path) => Box::new(sqlite::Sqlite::open(path).await?),
+        Place::Postgres(url) => Box::new(postgres::Postgres::open(url, Arc::clone(&hint)).await?),
+    };
+    Ok(Arc::new(SqlStore::new(database, hint)))
+}
+
+/// Brings the schema at `url` up to date, as the role that owns it (on Postgres: it may create the schema and roles).
+///
+/// For an authority whose own role may not: [`open`] then only checks the version.
+pub async fn migrate(url: &StoreUrl) -> Result<(), StoreError> {
     match url.place() {
-        Place::Sqlite(path) => {
-            let database = sqlite::Sqlite::open(path).await?;
-            let mut transaction = database.begin().await?;
-            migrations::apply(&mut *transaction, migrations::SQLITE).await?;
-            transaction.commit().await?;
-            Ok(Arc::new(SqlStore::new(Box::new(database), Arc::new(Hint::new()))))
-        }
-        Place::Postgres(_) => Err(StoreError::Failed("Postgres follows".into())),
+        Place::Sqlite(path) => sqlite::Sqlite::open(path).await.map(drop),
+        Place::Postgres(url) => postgres::migrate(url).await,
     }
 }
 

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, ffi, params_from_iter};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value};
+use crate::store::{StoreError, migrations};
 
 /// How long a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,8 +33,16 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 struct Worker(mpsc::UnboundedSender<Job>);
 
 impl Sqlite {
-    /// Opens the file, or creates it readable for its owner alone.
-    pub(super) async fn open(path: &Path) -> Result<Self, DbError> {
+    /// Opens the file, or creates it readable for its owner alone, and brings its schema up to date.
+    pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = Self::connect(path).await?;
+        let mut transaction = database.begin().await?;
+        migrations::apply(&mut *transaction, migrations::SQLITE).await?;
+        transaction.commit().await?;
+        Ok(database)
+    }
+
+    async fn connect(path: &Path) -> Result<Self, DbError> {
         let path = path.to_owned();
         let open = move || -> Result<Self, DbError> {
             OpenOptions::new()

@@ -13,5 +13,6 @@ mod journal;
 mod layers;
 mod revocation;
 mod store;
+mod support;
 mod tokens;
 mod vectors;

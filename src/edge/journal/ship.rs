@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{Head, Record};
+use crate::audit::{ChainError, Head, Record};
 use crate::edge::journal::segment::{self, Line, Lines, Segment};
 use crate::edge::journal::{Durability, JournalError, OpenError, Shared};
 use crate::id::RequestId;
@@ -94,7 +94,7 @@ impl Reading<'_> {
                     return Ok(Some((record, bytes)));
                 }
                 Some(Line::Torn(_)) => {
-                    return Err(JournalError::Damaged(crate::audit::ChainError::Changed(self.head.seq + 1)));
+                    return Err(JournalError::Damaged(ChainError::Changed(self.head.seq + 1)));
                 }
                 None => {
                     self.lines = None;
@@ -110,6 +110,10 @@ impl Reading<'_> {
 
 fn read_error(error: io::Error) -> JournalError {
     JournalError::Read(Arc::new(error))
+}
+
+fn write_error(error: io::Error) -> JournalError {
+    JournalError::Write(Arc::new(error))
 }
 
 impl Shared {
@@ -173,30 +177,38 @@ impl Shared {
             return Err(diverged());
         }
         let place = reading.place;
-        let dropped = self.droppable(head.seq, place);
-        let first_kept = dropped.last().map_or(0, |segment| segment.last_seq + 1);
-        let open = self.state().notes.open_before(first_kept);
+        let (dropped, open) = self.droppable(head.seq, place);
         // The watermark first: what it does not speak of must still be there.
-        Watermark { shipped: head.clone(), open }
-            .write(&self.dir)
-            .map_err(|error| JournalError::Write(Arc::new(error)))?;
+        Watermark { shipped: head.clone(), open }.write(&self.dir).map_err(write_error)?;
         shipping.shipped = head.clone();
         shipping.place = place;
-        for segment in &dropped {
-            std::fs::remove_file(segment.path(&self.dir)).map_err(|error| JournalError::Write(Arc::new(error)))?;
-        }
         let mut state = self.state();
         state.unshipped_bytes = state.unshipped_bytes.saturating_sub(shipped_bytes);
-        state.segments.drain(..dropped.len());
+        drop(state);
+        for segment in dropped {
+            remove(&segment.path(&self.dir)).map_err(write_error)?;
+            self.state().segments.remove(0);
+        }
         Ok(())
     }
 
-    /// The oldest segments that are shipped in full and hold no proof that could still be replayed; never the last one.
-    fn droppable(&self, shipped_seq: u64, place: Place) -> Vec<Segment> {
+    /// The oldest segments that are shipped in full and hold no proof that could still be replayed, never the last one;
+    /// and the requests that were decided in these or in earlier ones and have no outcome yet.
+    fn droppable(&self, shipped_seq: u64, place: Place) -> (Vec<Segment>, Vec<RequestId>) {
         let now = self.clock.now();
         let state = self.state();
         let older = state.segments.split_last().map_or(&[][..], |(_, older)| older);
         let done = |s: &&Segment| s.last_seq <= shipped_seq && s.first_seq < place.segment && s.proofs_until < now;
-        older.iter().take_while(done).copied().collect()
+        let dropped: Vec<_> = older.iter().take_while(done).copied().collect();
+        let first_kept = state.segments.get(dropped.len()).map_or(0, |segment| segment.first_seq);
+        (dropped, state.notes.open_before(first_kept))
+    }
+}
+
+/// Removes a file; that it is gone already, because an earlier attempt stopped half way, is no error.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -285,6 +285,10 @@ async fn a_call_is_still_unfinished_when_its_decision_was_shipped_and_dropped() 
     let head = journal.append(&denied(2)).await.unwrap();
     journal.shipped(head).await.unwrap();
     assert_eq!(bench.segments().len(), 1);
+    // Also when more was shipped since, with nothing to drop.
+    let head = journal.append(&denied(3)).await.unwrap();
+    journal.shipped(head.clone()).await.unwrap();
+    journal.shipped(head).await.unwrap();
     drop(journal);
     assert_eq!(bench.open().1.unfinished, [request(1)]);
 }

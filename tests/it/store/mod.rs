@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use writ::store::{Store, StoreUrl};
 
+use crate::support::postgres;
+
 mod agents;
 mod audit;
 mod catalog;
@@ -32,6 +34,12 @@ impl Database {
         Self { store: writ::store::open(&url).await.unwrap(), url, _dir: Some(dir) }
     }
 
+    pub(crate) async fn postgres() -> Self {
+        let server = postgres::server().await;
+        let url = server.url("postgres", &server.fresh().await);
+        Self { store: writ::store::open(&url).await.unwrap(), url, _dir: None }
+    }
+
     /// The store as another process sees it.
     pub(crate) async fn another(&self) -> Arc<dyn Store> {
         writ::store::open(&self.url).await.unwrap()
@@ -44,6 +52,13 @@ macro_rules! for_every_backend {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 super::$case(&crate::store::Database::sqlite().await).await;
+            }
+        )*}
+
+        mod postgres {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&crate::store::Database::postgres().await).await;
             }
         )*}
     };

@@ -1,0 +1,152 @@
+//! Postgres: for everything that must outlive one machine.
+//!
+//! The tables stand in the schema `writ`. Every pooled connection works as the role `writ_authority`, which can add to the
+//! revocation and audit logs and neither change nor delete what is in them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use futures_util::future::BoxFuture;
+use tokio_postgres::Config;
+
+use crate::store::StoreError;
+use crate::store::database::{Database, DbError, Row, Transaction, Value};
+use crate::store::hint::Hint;
+use crate::store::migrations;
+use crate::store::url::PostgresUrl;
+
+mod errors;
+mod listen;
+mod rows;
+mod tls;
+mod transaction;
+
+use listen::Listener;
+use transaction::PostgresTransaction;
+
+const CONNECTIONS_MAX: usize = 16;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every working connection begins with.
+///
+/// A dead replica must not keep the lock on the heads, so idle transactions end. A server that is configured to lose
+/// commits in a crash is told not to: a receipt says that a revocation is durable.
+const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+     SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = 'error'; SET ROLE writ_authority; \
+     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// `writ` in ASCII: excludes every other migration of this database.
+const LOCK_MIGRATIONS: &str = "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock(2004052340)";
+
+/// A pool of connections to one database.
+pub(super) struct Postgres {
+    pool: Pool,
+    _listener: Listener,
+}
+
+/// Brings the schema up to date, as a role that may.
+pub(super) async fn migrate(url: &PostgresUrl) -> Result<(), StoreError> {
+    let pool = pool(url, None, 1)?;
+    let mut transaction = PostgresTransaction::begin(client(&pool).await?).await?;
+    transaction.script(LOCK_MIGRATIONS).await?;
+    transaction.script("CREATE SCHEMA IF NOT EXISTS writ; SET LOCAL search_path = writ, pg_temp").await?;
+    migrations::apply(&mut transaction, migrations::POSTGRES).await?;
+    // Without it a role that is no superuser could not work as `writ_authority` itself.
+    let member = "SELECT 1 WHERE NOT pg_has_role(current_user, 'writ_authority', 'MEMBER')";
+    if !transaction.query(member, Vec::new()).await?.is_empty() {
+        transaction.script("GRANT writ_authority TO CURRENT_USER").await?;
+    }
+    Ok(Box::new(transaction).commit().await?)
+}
+
+impl Postgres {
+    /// Opens the database; as a role that owns the schema, or may create it, brings it up to date first.
+    pub(super) async fn open(url: &PostgresUrl, hint: Arc<Hint>) -> Result<Self, StoreError> {
+        if owns_schema(url).await? {
+            migrate(url).await?;
+        }
+        let pool = pool(url, Some(SET_UP), CONNECTIONS_MAX)?;
+        check(&pool).await?;
+        let listener = Listener::start(config(url), tls::connector(url)?, hint);
+        Ok(Self { pool, _listener: listener })
+    }
+}
+
+async fn owns_schema(url: &PostgresUrl) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 WHERE CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = 'writ') \
+               THEN (SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'writ') \
+               ELSE has_database_privilege(current_database(), 'CREATE') END";
+    let rows = rows::query(&client(&pool(url, None, 1)?).await?, sql, Vec::new()).await?;
+    Ok(!rows.is_empty())
+}
+
+/// Refuses a schema of another version, and a role that could rewrite history.
+async fn check(pool: &Pool) -> Result<(), StoreError> {
+    let client = client(pool).await?;
+    let exists = "SELECT 1 WHERE to_regclass('writ.schema_version') IS NOT NULL";
+    if rows::query(&client, exists, Vec::new()).await?.is_empty() {
+        return Err(StoreError::TooOld);
+    }
+    let history = rows::query(&client, migrations::SELECT_HISTORY, Vec::new()).await?;
+    if !migrations::missing(history, migrations::POSTGRES)?.is_empty() {
+        return Err(StoreError::TooOld);
+    }
+    let sql = "SELECT 1 FROM unnest(ARRAY['revocation', 'audit_record', 'audit_block', 'audit_checkpoint']) AS log \
+               WHERE has_table_privilege('writ.' || log, 'UPDATE, DELETE, TRUNCATE')";
+    if !rows::query(&client, sql, Vec::new()).await?.is_empty() {
+        let advice = "the role `writ_authority` may change the logs: revoke what it was granted beyond spec/store.md";
+        return Err(StoreError::Failed(advice.into()));
+    }
+    Ok(())
+}
+
+fn config(url: &PostgresUrl) -> Config {
+    let mut config = url.config.clone();
+    if config.get_application_name().is_none() {
+        config.application_name("writ");
+    }
+    // A server that is gone without a word is noticed by these, not by the kernel's two hours.
+    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(CONNECT_TIMEOUT).tcp_user_timeout(2 * CONNECT_TIMEOUT);
+    config
+}
+
+fn pool(url: &PostgresUrl, set_up: Option<&'static str>, size: usize) -> Result<Pool, StoreError> {
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(config(url), tls::connector(url)?, recycling);
+    let mut builder = Pool::builder(manager)
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(CONNECT_TIMEOUT))
+        .create_timeout(Some(CONNECT_TIMEOUT))
+        .recycle_timeout(Some(CONNECT_TIMEOUT));
+    if let Some(sql) = set_up {
+        builder = builder.post_create(Hook::async_fn(move |client, _| -> BoxFuture<'_, _> {
+            Box::pin(async move { client.batch_execute(sql).await.map_err(HookError::Backend) })
+        }));
+    }
+    builder.build().map_err(|error| StoreError::Failed(error.into()))
+}
+
+async fn client(pool: &Pool) -> Result<Client, DbError> {
+    pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+        other => DbError::Unavailable(other.into()),
+    })
+}
+
+#[async_trait]
+impl Database for Postgres {
+    async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
+        rows::query(&client(&self.pool).await?, sql, params).await
+    }
+
+    async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
+        rows::query(&client(&self.pool).await?, sql, params).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {
+        Ok(Box::new(PostgresTransaction::begin(client(&self.pool).await?).await?))
+    }
+}

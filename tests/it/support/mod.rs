@@ -1,0 +1,3 @@
+//! What the tests need around the code.
+
+pub(crate) mod postgres;

@@ -1,0 +1,201 @@
+//! A real Postgres of the tests' own: started once, reachable through a socket in its own directory, gone with the tests.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::OnceCell;
+use tokio_postgres::NoTls;
+use writ::store::StoreUrl;
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+const NOT_FOUND: &str =
+    "no Postgres server was found in PATH or /usr/lib/postgresql/*/bin: run `scripts/ensure-postgres`";
+const TEMPLATE: &str = "writ_template";
+
+/// A running server.
+pub(crate) struct Server {
+    /// The directory of its socket.
+    dir: PathBuf,
+    /// The server ends when this closes, however the tests end.
+    _lifeline: ChildStdin,
+}
+
+/// The server, started by whoever needs it first.
+pub(crate) async fn server() -> &'static Server {
+    SERVER
+        .get_or_init(|| async {
+            let server = tokio::task::spawn_blocking(|| Server::start(&[])).await.unwrap();
+            server.create(TEMPLATE, "template0").await;
+            writ::store::migrate(&server.url("postgres", TEMPLATE)).await.unwrap();
+            server.sql("postgres", &format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false")).await;
+            server
+        })
+        .await
+}
+
+impl Server {
+    /// Starts a server with these settings beside the usual ones.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let bin = bin();
+        let dir = tempfile::Builder::new().prefix("writ-pg-").tempdir().unwrap().keep();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let user = unprivileged();
+        if let Some((uid, gid)) = user {
+            chown(&dir, Some(uid), Some(gid)).unwrap();
+        }
+        let data = dir.join("data");
+        let made = as_user(Command::new(program(bin.as_deref(), "initdb")), user)
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .output()
+            .expect(NOT_FOUND);
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let mut server = as_user(Command::new("/bin/sh"), user)
+            .args(["-c", SUPERVISE, "sh"])
+            .arg(&dir)
+            .arg(program(bin.as_deref(), "postgres"))
+            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"])
+            .args(["-c", "max_connections=300", "-c", "shared_buffers=32MB", "-c", "autovacuum=off"])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .arg("-k")
+            .arg(&dir)
+            .arg("-D")
+            .arg(&data)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The supervisor says when the server answers, or that it does not.
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
+        assert_eq!(line.trim(), "ready", "Postgres did not start:\n{}", log());
+        Self { _lifeline: server.stdin.take().unwrap(), dir }
+    }
+
+    /// Where a role finds a database of this server.
+    pub(crate) fn url(&self, role: &str, database: &str) -> StoreUrl {
+        self.text_url(role, database).parse().unwrap()
+    }
+
+    /// [`Server::url`] as text, for a configuration file.
+    pub(crate) fn text_url(&self, role: &str, database: &str) -> String {
+        url(&self.dir, role, database)
+    }
+
+    /// The server's own socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join(".s.PGSQL.5432")
+    }
+
+    /// A new database with the current schema; answers its name.
+    pub(crate) async fn fresh(&self) -> String {
+        let name = unique("test");
+        self.create(&name, TEMPLATE).await;
+        name
+    }
+
+    /// A new database without a schema; answers its name.
+    pub(crate) async fn empty(&self) -> String {
+        let name = unique("empty");
+        self.create(&name, "template0").await;
+        name
+    }
+
+    async fn create(&self, name: &str, template: &str) {
+        self.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+    }
+
+    /// Runs a script in a database as the superuser.
+    pub(crate) async fn sql(&self, database: &str, sql: &str) {
+        self.try_sql("postgres", database, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Runs a script as `role`; an error is answered as its SQLSTATE.
+    pub(crate) async fn try_sql(&self, role: &str, database: &str, sql: &str) -> Result<(), String> {
+        let (client, connection) = tokio_postgres::connect(&self.text_url(role, database), NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let ran = client.batch_execute(sql).await;
+        drop(client);
+        // Until it is closed nobody can copy the database.
+        let _ = connection.await;
+        ran.map_err(|error| error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned()))
+    }
+}
+
+/// A URL of the server whose socket is in `dir`.
+pub(crate) fn url(dir: &Path, role: &str, database: &str) -> String {
+    format!("postgres://{role}@{}/{database}", dir.to_str().unwrap().replace('/', "%2F"))
+}
+
+/// A name that no other test of this run has.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// `$1`: the directory; the rest: the server's command. Ends the server when its own input closes.
+const SUPERVISE: &str = r#"
+    dir=$1; shift
+    "$@" >"$dir/log" 2>&1 &
+    server=$!
+    tries=0
+    until grep -q 'ready to accept connections' "$dir/log"; do
+        tries=$((tries + 1))
+        if ! kill -0 $server 2>/dev/null || [ $tries -gt 600 ]; then echo failed; exit 1; fi
+        sleep 0.05
+    done
+    echo ready
+    read -r _
+    kill -QUIT $server
+    wait $server
+    rm -rf "$dir"
+"#;
+
+/// Where Debian keeps the newest server's programs; `None` to look in PATH.
+fn bin() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|entry| entry.path().join("bin")).filter(|bin| bin.join("initdb").exists());
+    found.max_by_key(|bin| {
+        let version = bin.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        version.and_then(|version| version.parse::<u32>().ok())
+    })
+}
+
+fn program(bin: Option<&Path>, name: &str) -> PathBuf {
+    bin.map_or_else(|| name.into(), |bin| bin.join(name))
+}
+
+/// The user to run as where we are root, which a Postgres server refuses to be.
+fn unprivileged() -> Option<(u32, u32)> {
+    if !is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let find = |name: &str| {
+        let fields: Vec<&str> =
+            users.lines().map(|line| line.split(':').collect()).find(|f: &Vec<&str>| f[0] == name)?;
+        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+    };
+    Some(find("postgres").or_else(|| find("nobody")).expect("a user `postgres` or `nobody` to run Postgres as"))
+}
+
+/// Whether files of this process belong to root.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn as_user(mut command: Command, user: Option<(u32, u32)>) -> Command {
+    if let Some((uid, gid)) = user {
+        command.uid(uid).gid(gid);
+    }
+    command.current_dir("/");
+    command
+}
