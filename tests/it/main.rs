@@ -11,6 +11,7 @@ mod edge;
 mod forgery;
 mod journal;
 mod layers;
+mod proofs;
 mod revocation;
 mod store;
 mod support;
