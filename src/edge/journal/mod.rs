@@ -10,6 +10,8 @@ mod ship;
 mod writer;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::fs::File;

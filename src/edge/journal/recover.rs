@@ -1,7 +1,7 @@
 //! Opening a journal: what is on disk is read in full, checked, and cut back to its last whole record.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -28,6 +28,15 @@ pub(super) struct Note {
 pub(super) struct Notes {
     /// Requests that were allowed and have no outcome yet, with the place of the decision.
     open: HashMap<RequestId, u64>,
+    /// Those whose outcome was not shipped yet: a power cut may still take it back.
+    closed: VecDeque<Closed>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    request: RequestId,
+    decided: u64,
+    ended: u64,
 }
 
 impl Note {
@@ -50,8 +59,10 @@ impl Notes {
         if let Some(request) = note.opens {
             self.open.insert(request, seq);
         }
-        if let Some(request) = note.closes {
-            self.open.remove(&request);
+        if let Some(request) = note.closes
+            && let Some(decided) = self.open.remove(&request)
+        {
+            self.closed.push_back(Closed { request, decided, ended: seq });
         }
         if let Some(proof) = &note.proof {
             segment.proofs_until = segment.proofs_until.max(proof.until);
@@ -66,9 +77,18 @@ impl Notes {
         open.into_iter().map(|(_, request)| request).collect()
     }
 
-    /// Of these, those that were decided before `seq`.
-    pub(super) fn open_before(&self, seq: u64) -> Vec<RequestId> {
-        self.open.iter().filter(|(_, decided)| **decided < seq).map(|(request, _)| *request).collect()
+    /// The requests that were decided before `seq` and whose outcome is not there, or could still be lost.
+    pub(super) fn unsettled_before(&self, seq: u64) -> Vec<RequestId> {
+        let open = self.open.iter().map(|(request, decided)| (*request, *decided));
+        let closed = self.closed.iter().map(|closed| (closed.request, closed.decided));
+        open.chain(closed).filter(|(_, decided)| *decided < seq).map(|(request, _)| request).collect()
+    }
+
+    /// Forgets the outcomes that the authority has.
+    pub(super) fn settle(&mut self, shipped_seq: u64) {
+        while self.closed.front().is_some_and(|closed| closed.ended <= shipped_seq) {
+            self.closed.pop_front();
+        }
     }
 }
 
@@ -240,6 +260,7 @@ impl Scan<'_> {
 
     fn finish(mut self) -> Result<Found, OpenError> {
         let mut head = self.head.take().unwrap_or_else(|| self.dropped.clone());
+        self.state.notes.settle(self.shipped.seq);
         if self.head_was_lost(&head) {
             self.continue_from_shipped()?;
             head = self.shipped.clone();
@@ -273,7 +294,7 @@ impl Scan<'_> {
     }
 
     fn continue_from_shipped(&mut self) -> Result<(), OpenError> {
-        let open = self.state.notes.open_before(u64::MAX);
+        let open = self.state.notes.unsettled_before(u64::MAX);
         Watermark { shipped: self.shipped.clone(), open }.write(self.dir).map_err(io_error(self.dir))?;
         for segment in self.state.segments.drain(..) {
             let path = segment.path(self.dir);

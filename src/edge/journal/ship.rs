@@ -38,7 +38,7 @@ impl Shipping {
 pub(super) struct Watermark {
     /// The authority has everything up to here.
     pub(super) shipped: Head,
-    /// Requests whose decision was dropped and whose outcome is not written yet.
+    /// Requests whose decision was dropped and whose outcome the authority does not have yet.
     pub(super) open: Vec<RequestId>,
 }
 
@@ -196,12 +196,13 @@ impl Shared {
     /// and the requests that were decided in these or in earlier ones and have no outcome yet.
     fn droppable(&self, shipped_seq: u64, place: Place) -> (Vec<Segment>, Vec<RequestId>) {
         let now = self.clock.now();
-        let state = self.state();
+        let mut state = self.state();
+        state.notes.settle(shipped_seq);
         let older = state.segments.split_last().map_or(&[][..], |(_, older)| older);
         let done = |s: &&Segment| s.last_seq <= shipped_seq && s.first_seq < place.segment && s.proofs_until < now;
         let dropped: Vec<_> = older.iter().take_while(done).copied().collect();
         let first_kept = state.segments.get(dropped.len()).map_or(0, |segment| segment.first_seq);
-        (dropped, state.notes.open_before(first_kept))
+        (dropped, state.notes.unsettled_before(first_kept))
     }
 }
 

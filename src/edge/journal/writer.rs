@@ -60,7 +60,11 @@ impl Writer {
         }
         match self.put(&group.lines) {
             Ok(()) => self.publish(group),
-            Err(error) => group.accepted.into_iter().for_each(|(waiting, _)| waiting.answer(Err(error.clone()))),
+            // Said here too: nobody waits for an outcome.
+            Err(error) => {
+                tracing::error!(%error, dir = %self.shared.dir.display(), records = group.accepted.len(), "journal not written");
+                group.accepted.into_iter().for_each(|(waiting, _)| waiting.answer(Err(error.clone())));
+            }
         }
     }
 
