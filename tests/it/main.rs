@@ -8,6 +8,7 @@ mod checks;
 mod cli;
 mod delegation;
 mod edge;
+mod follow;
 mod forgery;
 mod journal;
 mod layers;

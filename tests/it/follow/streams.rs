@@ -1,0 +1,205 @@
+//! Open requests end when they must, and before the edge says that they have.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame};
+use tokio::sync::oneshot;
+use writ::edge::streams::{BodyError, CutReason};
+use writ::id::BlockId;
+use writ::revocation::{NotLive, Target};
+use writ::token::RawToken;
+use writ::token::chain::Authority;
+
+use super::double::{Double, Fault};
+use super::{Edge, bearer, clock, eventually};
+use crate::tokens::{authority, minted};
+
+fn root() -> Target {
+    Target::Block(authority().id)
+}
+
+fn revoked(target: Target) -> CutReason {
+    CutReason::Revoked(Box::new(target))
+}
+
+fn sibling() -> RawToken {
+    minted(&Authority { holder: None, epoch: 0, id: BlockId::from_bytes([0xb0; 16]), ..authority() })
+}
+
+#[tokio::test]
+async fn a_revoked_request_is_cut_and_acknowledged_only_once_it_is_gone() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let seq = double.revoke(root());
+    assert_eq!(open.cut().await, revoked(root()));
+    assert!(!double.acknowledged(seq));
+    // The request is still here: no answer counts as an acknowledgement, and no lease is renewed.
+    edge.clock.advance(Duration::from_millis(1000));
+    assert!(!edge.knowledge.lease_holds());
+    assert!(!double.acknowledged(seq));
+    drop(open);
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    edge.ready().await;
+}
+
+#[tokio::test]
+async fn requests_of_other_chains_go_on() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&sibling())).unwrap();
+    let seq = double.revoke(root());
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    assert_eq!(open.reason(), None);
+}
+
+#[tokio::test]
+async fn a_permit_from_before_a_revocation_is_not_cleared_after_it() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let permit = edge.permit(&bearer());
+    let seq = double.revoke(root());
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    let (_, not_live) = edge.knowledge.clear(permit).unwrap_err();
+    assert_eq!(not_live, NotLive::Revoked(Box::new(root())));
+    assert!(edge.knowledge.streams().is_empty());
+}
+
+#[tokio::test]
+async fn a_permit_is_not_cleared_once_the_lease_has_run_out() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    double.fault(Fault::Silent);
+    let permit = edge.permit(&bearer());
+    edge.clock.advance(Duration::from_secs(1));
+    assert_eq!(edge.knowledge.clear(permit).unwrap_err().1, NotLive::NoLease);
+}
+
+#[tokio::test]
+async fn open_requests_end_with_the_lease() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    double.fault(Fault::Silent);
+    edge.clock.advance(Duration::from_secs(1));
+    assert_eq!(open.cut().await, CutReason::LeaseEnded);
+}
+
+#[tokio::test]
+async fn open_requests_end_with_their_writ() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    // Valid to the end of its last moment; by the wall clock, which the authority's follows here.
+    edge.clock.set_wall(authority().expires);
+    let sweeps = Duration::from_millis(100);
+    assert!(tokio::time::timeout(sweeps, open.cut()).await.is_err());
+    edge.clock.set_wall(authority().expires.after(Duration::from_millis(1)));
+    assert_eq!(open.cut().await, CutReason::Expired);
+}
+
+/// An upstream's answer that never ends, and that says when it is dropped.
+struct Endless {
+    _dropped: oneshot::Sender<()>,
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_streams_ends_with_an_error_at_the_cut() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (on_drop, dropped) = oneshot::channel();
+    let mut body = open.body(Endless { _dropped: on_drop });
+    let reading = tokio::spawn(async move { body.frame().await.unwrap().unwrap_err() });
+    double.revoke(root());
+    let error = reading.await.unwrap();
+    assert!(matches!(error, BodyError::Cut(CutReason::Revoked(_))), "{error}");
+    assert!(dropped.await.is_err());
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_read_delays_neither_the_cut_nor_its_acknowledgement() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (on_drop, dropped) = oneshot::channel();
+    let unread = open.body(Endless { _dropped: on_drop });
+    let seq = double.revoke(root());
+    assert!(dropped.await.is_err());
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    drop(unread);
+    assert!(edge.knowledge.streams().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_by_itself_leaves_nothing_behind() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let body = open.body(http_body_util::Full::new(Bytes::from_static(b"done")));
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "done");
+    assert!(edge.knowledge.streams().is_empty());
+}
+
+/// Many requests race one revocation. Whatever is not refused is cut before the acknowledgement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_slips_between_the_check_and_the_cut() {
+    let double = Double::start(&clock()).await;
+    let edge = Arc::new(Edge::of(&[&double]));
+    edge.ready().await;
+    let token = bearer();
+    let cleared = Arc::new(AtomicUsize::new(0));
+    let mut racing = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (edge, token, cleared) = (edge.clone(), token.clone(), cleared.clone());
+        racing.spawn(async move {
+            loop {
+                let Ok(live) = edge.admit(&token) else { return };
+                let permit = writ::policy::permit::authorize(
+                    live,
+                    crate::tokens::operation("notes:notes/read:team"),
+                    crate::tokens::at(10),
+                );
+                let Ok((_, open)) = edge.knowledge.clear(permit.unwrap()) else { return };
+                cleared.fetch_add(1, Ordering::SeqCst);
+                let cut = tokio::time::timeout(Duration::from_millis(1), open.cut()).await.is_ok();
+                cleared.fetch_sub(1, Ordering::SeqCst);
+                drop(open);
+                if cut {
+                    return;
+                }
+            }
+        });
+    }
+    eventually("requests under way", || cleared.load(Ordering::SeqCst) > 10).await;
+    let seq = double.revoke(root());
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    let open = cleared.load(Ordering::SeqCst);
+    assert_eq!(open, 0, "acknowledged while requests of the revoked chain were open");
+    racing.join_all().await;
+}
