@@ -276,7 +276,7 @@ impl Inner {
         let request = ProvenRequest { method: "POST", url: &url, query: None, body_sha256: Some(sha256(body)) };
         let covers = ProofCovers { query: false, body: true };
         // An edge that joins proves a key that nobody knows yet.
-        let key = (path != "/v1/edge/join" && &*self.issuer == &*expected().issuer).then(|| public(EDGE));
+        let key = (path != "/v1/edge/join" && self.issuer == expected().issuer).then(|| public(EDGE));
         let checked = proof::check(proof, key.as_ref(), &request, None, covers, NonceRule::Optional, self.clock.now());
         checked.expect("an edge proves each request").1.id
     }
