@@ -190,6 +190,8 @@ pub mod refusal {
     pub const WRIT_REFUSED: &str = "writ_refused";
     /// 404: the join ticket is used, expired or unknown.
     pub const TICKET_REFUSED: &str = "ticket_refused";
+    /// 503: the log ends before what the edge knows. The edge starts over from a snapshot, and keeps what it knew to be revoked.
+    pub const LOG_WENT_BACK: &str = "log_went_back";
     /// 409: shipped records differ from those stored, or leave a gap.
     pub const AUDIT_CONFLICT: &str = "audit_conflict";
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ impl Connector {
                 Io::Tls(Box::new(TokioIo::new(tls.map_err(|source| DialError::Tls { host: host.into(), source })?)))
             }
         };
-        Ok(Wire { io, gate: self.gate })
+        Ok(Wire { io, gate: self.gate, kill: Kill::default() })
     }
 
     /// All or nothing: a name with one address inside and one outside is somebody's trick.
@@ -204,10 +204,33 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
+/// Ends what a connection still has to write. Once [`Kill::kill`] has returned, no further byte leaves it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kill(Arc<Mutex<Life>>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Alive,
+    Dead,
+}
+
+impl Kill {
+    pub(super) fn kill(&self) {
+        *self.life() = Life::Dead;
+    }
+
+    /// Held while bytes are handed to the kernel, so that a kill falls before a write or after it.
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An open connection whose writes pass the gate.
 pub(super) struct Wire {
     io: Io,
     gate: Option<Gate>,
+    kill: Kill,
 }
 
 enum Io {
@@ -216,12 +239,16 @@ enum Io {
 }
 
 impl Wire {
-    fn gated(&self) -> io::Result<()> {
+    /// Writes by `write`, if the gate is open and nobody has killed the connection.
+    fn gated<T>(&mut self, write: impl FnOnce(&mut Io) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let refused = |why| Poll::Ready(Err(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        let life = self.kill.life();
+        if *life == Life::Dead {
+            return refused("the request was cut");
+        }
         match &self.gate {
-            Some(gate) if !gate() => {
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, "the lease of the edge has run out"))
-            }
-            _ => Ok(()),
+            Some(gate) if !gate() => refused("the lease of the edge has run out"),
+            _ => write(&mut self.io),
         }
     }
 }
@@ -229,9 +256,9 @@ impl Wire {
 impl Connection for Wire {
     fn connected(&self) -> Connected {
         match &self.io {
-            Io::Plain(_) => Connected::new(),
+            // Many requests share it: it is not one request's to kill.
             Io::Tls(tls) if tls.inner().get_ref().1.alpn_protocol() == Some(b"h2") => Connected::new().negotiated_h2(),
-            Io::Tls(_) => Connected::new(),
+            Io::Tls(_) | Io::Plain(_) => Connected::new().extra(self.kill.clone()),
         }
     }
 }
@@ -251,20 +278,18 @@ impl hyper::rt::Read for Wire {
 
 impl hyper::rt::Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.gated()?;
-        match &mut self.io {
+        self.gated(|io| match io {
             Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
-        }
+        })
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // TLS buffers: what was written under a lease may still lie there.
-        self.gated()?;
-        match &mut self.io {
+        self.gated(|io| match io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
-        }
+        })
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -286,10 +311,9 @@ impl hyper::rt::Write for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.gated()?;
-        match &mut self.io {
+        self.gated(|io| match io {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
-        }
+        })
     }
 }

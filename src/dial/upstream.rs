@@ -10,12 +10,13 @@ use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 
 use crate::catalog::{Origin, Scheme};
 use crate::dial::address::AddressRule;
-use crate::dial::connect::{Connector, DialError, Gate, Resolve, SystemResolver};
+use crate::dial::connect::{Connector, DialError, Gate, Kill, Resolve, SystemResolver};
 use crate::dial::tls::{Protocols, TrustedRoots};
 
 /// The limits of outgoing connections.
@@ -152,6 +153,7 @@ where
     /// Sends a request to the service's origin: of the request's own URL only path and query count. Its answer's body streams.
     ///
     /// Dropping the future, or the answer's body, ends the exchange and closes its connection (HTTP/1.1) or stream (HTTP/2).
+    /// Over HTTP/1.1 no byte is written once the future is dropped; over HTTP/2 what the connection has buffered still may be.
     pub async fn send(&self, mut request: Request<B>) -> Result<Response<Incoming>, UpstreamError> {
         let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut parts = http::uri::Parts::default();
@@ -160,7 +162,33 @@ where
         parts.path_and_query = Some(path);
         // Expect safety: scheme, authority and path are there, which is what a URL of this form needs.
         *request.uri_mut() = Uri::from_parts(parts).expect("an origin and a path make a URL");
-        self.client.request(request).await.map_err(UpstreamError::from)
+        let exchange = Exchange(Some(capture_connection(&mut request)));
+        let response = self.client.request(request).await;
+        exchange.ended();
+        response.map_err(UpstreamError::from)
+    }
+}
+
+/// A request whose answer has not begun. Dropped in that state, nothing of it is written any more (HTTP/1.1), not even what
+/// the connection's own task has taken up already: a credential must not leave after its cut was acknowledged.
+struct Exchange(Option<CaptureConnection>);
+
+impl Exchange {
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Some(captured) = self.0.take() else { return };
+        let mut extras = http::Extensions::new();
+        if let Some(connected) = captured.connection_metadata().as_ref() {
+            connected.get_extras(&mut extras);
+        }
+        if let Some(kill) = extras.get::<Kill>() {
+            kill.kill();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::edge::channel::{Channel, ChannelError};
 use crate::edge::knowledge::{Discontinuity, Knowledge};
 use crate::edge::lend::Lender;
 use crate::token::verify::Expected;
+use crate::wire::refusal::LOG_WENT_BACK;
 use crate::wire::{FeedReply, FeedRequest};
 
 /// The path of the feed below the issuer's URL.
@@ -178,9 +179,12 @@ impl Follower {
     }
 
     /// A signed answer that can't be read may say that something is revoked in a way this version does not know.
+    ///
+    /// A refusal renews nothing; one that says that the log went back is a regression like any other.
     fn failed(&self, error: ChannelError) -> RoundError {
         match &error {
             ChannelError::Form(_) => self.lose(),
+            ChannelError::Refused { refusal, .. } if &*refusal.code == LOG_WENT_BACK => self.lose(),
             ChannelError::NoAuthority
             | ChannelError::Random
             | ChannelError::Call(_)

@@ -7,6 +7,7 @@ mod biscuit;
 mod checks;
 mod cli;
 mod delegation;
+mod dial;
 mod edge;
 mod follow;
 mod forgery;
