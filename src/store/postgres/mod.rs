@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::Config;
 
 use crate::store::StoreError;
-use crate::store::database::{Database, DbError, Row, Transaction, Value};
+use crate::store::database::{Database, DbError, Row, Transaction, Value, read_first};
 use crate::store::hint::Hint;
 use crate::store::migrations;
 use crate::store::url::PostgresUrl;
@@ -64,9 +64,12 @@ pub(super) async fn migrate(url: &PostgresUrl) -> Result<(), StoreError> {
 impl Postgres {
     /// Opens the database; as a role that owns the schema, or may create it, brings it up to date first.
     pub(super) async fn open(url: &PostgresUrl, hint: Arc<Hint>) -> Result<Self, StoreError> {
-        if owns_schema(url).await? {
+        let first = client(&pool(url, None, 1)?).await?;
+        if owns_schema(&first).await? {
             migrate(url).await?;
         }
+        may_work_as_authority(&first).await?;
+        drop(first);
         let pool = pool(url, Some(SET_UP), CONNECTIONS_MAX)?;
         check(&pool).await?;
         let listener = Listener::start(config(url), tls::connector(url)?, hint);
@@ -74,12 +77,26 @@ impl Postgres {
     }
 }
 
-async fn owns_schema(url: &PostgresUrl) -> Result<bool, StoreError> {
+/// Whether this role owns the schema, or may create it.
+async fn owns_schema(client: &Client) -> Result<bool, StoreError> {
     let sql = "SELECT 1 WHERE CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = 'writ') \
                THEN (SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'writ') \
                ELSE has_database_privilege(current_database(), 'CREATE') END";
-    let rows = rows::query(&client(&pool(url, None, 1)?).await?, sql, Vec::new()).await?;
-    Ok(!rows.is_empty())
+    Ok(!rows::query(client, sql, Vec::new()).await?.is_empty())
+}
+
+/// Refuses a role that cannot do what [`SET_UP`] is about to.
+async fn may_work_as_authority(client: &Client) -> Result<(), StoreError> {
+    let sql = "SELECT pg_has_role(current_user, oid, 'MEMBER') FROM pg_roles WHERE rolname = 'writ_authority'";
+    match read_first(rows::query(client, sql, Vec::new()).await?, "pg_roles", Row::bool)? {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let advice =
+                "its role may not work as `writ_authority`: run `GRANT writ_authority TO` the role in `store.url`";
+            Err(StoreError::Failed(advice.into()))
+        }
+        None => Err(StoreError::TooOld),
+    }
 }
 
 /// Refuses a schema of another version, and a role that could rewrite history.

@@ -27,7 +27,7 @@ struct Terms {
 impl Terms {
     /// Of an event that does not parse (a newer edge wrote it) there are none; the record is kept all the same.
     fn of(record: &Record) -> Self {
-        match serde_json::from_str(record.event.get()) {
+        match record.read() {
             Ok(Event::Decision(decision)) => Self {
                 agent: decision.who.as_ref().map(|who| who.agent.to_string()),
                 subject: decision.who.as_ref().and_then(|who| who.subject.as_ref()).map(ToString::to_string),
@@ -138,8 +138,7 @@ async fn fresh<'a>(
         let there = read_all(rows, "audit_record", head)?;
         // The same hash, and the hash of its own contents: the same record.
         let same = |record: &Record, head: &Head| {
-            let before = Head { seq: record.seq.saturating_sub(1), hash: record.previous.clone() };
-            record.source == *source && record.head() == *head && record.follows(&before).is_ok()
+            record.source == *source && record.head() == *head && record.is_whole().is_ok()
         };
         if there.len() != known.len() || !known.iter().zip(&there).all(|(record, head)| same(record, head)) {
             return Err(unfit);

@@ -78,7 +78,10 @@ impl SqlStore {
 }
 
 async fn lock_heads(transaction: &mut dyn Transaction) -> Result<Heads, StoreError> {
-    let rows = transaction.lock(SELECT_HEADS, Vec::new()).await?;
+    heads(transaction.lock(SELECT_HEADS, Vec::new()).await?)
+}
+
+fn heads(rows: Vec<Row>) -> Result<Heads, StoreError> {
     let read = |row: &mut Row| {
         Ok(Heads {
             revocation_seq: row.int()?,
@@ -161,6 +164,6 @@ impl Write<'_> {
 #[async_trait]
 impl Health for SqlStore {
     async fn ready(&self) -> Result<(), StoreError> {
-        self.read(SELECT_HEADS, Vec::new()).await.map(drop)
+        heads(self.read(SELECT_HEADS, Vec::new()).await?).map(drop)
     }
 }

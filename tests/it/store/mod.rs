@@ -14,9 +14,11 @@ mod audit;
 mod catalog;
 mod credentials;
 mod edges;
+mod faults;
 mod installation;
 mod make;
 mod revocations;
+mod roles;
 mod sqlite;
 
 /// A database of a test's own.
@@ -38,6 +40,18 @@ impl Database {
         let server = postgres::server().await;
         let url = server.url("postgres", &server.fresh().await);
         Self { store: writ::store::open(&url).await.unwrap(), url, _dir: None }
+    }
+
+    /// Runs a statement past the store, as the tables' owner.
+    pub(crate) async fn sql(&self, sql: &str) {
+        match self.url.to_string().strip_prefix("sqlite:") {
+            Some(path) => assert_eq!(rusqlite::Connection::open(path).unwrap().execute(sql, []).unwrap(), 1),
+            None => {
+                let url = self.url.to_string();
+                let (_, database) = url.rsplit_once('/').unwrap();
+                postgres::server().await.sql(database, &format!("SET search_path = writ; {sql}")).await;
+            }
+        }
     }
 
     /// The store as another process sees it.

@@ -1,1 +1,241 @@
-//! revocations
+//! The revocation log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use writ::clock::Timestamp;
+use writ::id::GrantId;
+use writ::revocation::{Entry, Target};
+use writ::store::{NewRevocation, Snapshot, Store};
+
+use super::make::{AT, LATER, agent, block, change, changes, event, key, name, revocation};
+use super::{Database, for_every_backend};
+
+for_every_backend!(
+    entries_are_numbered_from_1_and_every_target_is_read_back,
+    a_block_or_holder_that_is_revoked_is_not_appended_again,
+    an_entry_that_is_forgotten_sooner_does_not_stand_for_one_that_lasts,
+    other_targets_append_each_time,
+    an_idempotency_key_is_one_revocation,
+    the_log_is_read_from_any_place_up_to_a_limit,
+    a_snapshot_holds_what_still_matters,
+    a_snapshot_is_of_one_moment,
+    a_reader_never_skips_an_entry_while_many_write,
+    of_many_who_revoke_a_block_at_once_all_get_the_first_entry,
+    a_waiter_is_woken_by_a_revocation_of_its_own_process,
+    a_waiter_is_woken_by_a_revocation_of_another_process,
+    a_waiter_waits_no_longer_than_a_while,
+    a_waiter_who_is_behind_does_not_wait,
+);
+
+async fn revoke(db: &Database, target: Target) -> Entry {
+    db.store.revoke(&revocation(target), &event()).await.unwrap()
+}
+
+async fn entries_are_numbered_from_1_and_every_target_is_read_back(db: &Database) {
+    assert_eq!(db.store.revocation_head().await.unwrap(), 0);
+    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), []);
+    let targets = [
+        Target::Block(block(1)),
+        Target::Holder(key(1)),
+        Target::Subject(name("acme"), name("al/ice@example.com: ü")),
+        Target::Agent(name("acme"), name("bot")),
+        Target::Grant(GrantId::from_bytes([7; 16])),
+        Target::Tenant(name("acme")),
+        Target::Everything,
+    ];
+    let mut expected = Vec::new();
+    for (target, seq) in targets.into_iter().zip(1..) {
+        let entry = Entry { seq, target: target.clone(), at: AT, forget_after: LATER };
+        assert_eq!(revoke(db, target).await, entry);
+        expected.push(entry);
+    }
+    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), expected);
+    assert_eq!(db.store.revocation_head().await.unwrap(), 7);
+    assert_eq!(changes(&*db.store).await.len(), 7);
+}
+
+async fn a_block_or_holder_that_is_revoked_is_not_appended_again(db: &Database) {
+    for target in [Target::Block(block(1)), Target::Holder(key(1))] {
+        let first = revoke(db, target.clone()).await;
+        let later = NewRevocation { at: LATER, ..revocation(target) };
+        assert_eq!(db.store.revoke(&later, &event()).await.unwrap(), first);
+    }
+    assert_eq!(db.store.revocation_head().await.unwrap(), 2);
+    assert_eq!(changes(&*db.store).await.len(), 2, "what changes nothing leaves no record");
+}
+
+async fn an_entry_that_is_forgotten_sooner_does_not_stand_for_one_that_lasts(db: &Database) {
+    let target = Target::Holder(key(1));
+    revoke(db, target.clone()).await;
+    let longer = NewRevocation { forget_after: Timestamp::from_millis(LATER.millis() + 1), ..revocation(target) };
+    let second = db.store.revoke(&longer, &event()).await.unwrap();
+    assert_eq!((second.seq, second.forget_after), (2, longer.forget_after));
+    assert_eq!(db.store.revoke(&longer, &event()).await.unwrap(), second);
+}
+
+async fn other_targets_append_each_time(db: &Database) {
+    for target in [
+        Target::Subject(name("acme"), name("alice")),
+        Target::Agent(name("acme"), name("bot")),
+        Target::Grant(GrantId::from_bytes([7; 16])),
+        Target::Tenant(name("acme")),
+        Target::Everything,
+    ] {
+        let first = revoke(db, target.clone()).await;
+        assert_eq!(revoke(db, target).await.seq, first.seq + 1);
+    }
+}
+
+async fn an_idempotency_key_is_one_revocation(db: &Database) {
+    let keyed = NewRevocation { idempotency_key: Some("k'1".into()), ..revocation(Target::Everything) };
+    let first = db.store.revoke(&keyed, &event()).await.unwrap();
+    let repeated = NewRevocation { at: LATER, target: Target::Tenant(name("acme")), ..keyed.clone() };
+    assert_eq!(db.store.revoke(&repeated, &event()).await.unwrap(), first);
+    let other = NewRevocation { idempotency_key: Some("k2".into()), ..keyed };
+    assert_eq!(db.store.revoke(&other, &event()).await.unwrap().seq, 2);
+    assert_eq!(changes(&*db.store).await.len(), 2);
+}
+
+async fn the_log_is_read_from_any_place_up_to_a_limit(db: &Database) {
+    for n in 1..=5 {
+        revoke(db, Target::Block(block(n))).await;
+    }
+    let after = async |seq, limit| -> Vec<u64> {
+        db.store.revocations_after(seq, limit).await.unwrap().iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!(after(0, 2).await, [1, 2]);
+    assert_eq!(after(2, 10).await, [3, 4, 5]);
+    assert_eq!(after(5, 10).await, [0; 0]);
+    assert_eq!(after(u64::MAX, u32::MAX).await, [0; 0]);
+}
+
+async fn a_snapshot_holds_what_still_matters(db: &Database) {
+    let empty = Snapshot { head: 0, entries: vec![] };
+    assert_eq!(db.store.revocation_snapshot(AT).await.unwrap(), empty);
+    let short = NewRevocation { forget_after: AT, ..revocation(Target::Block(block(1))) };
+    let forgotten = db.store.revoke(&short, &event()).await.unwrap();
+    let lasting = revoke(db, Target::Block(block(2))).await;
+    let at_its_end = db.store.revocation_snapshot(AT).await.unwrap();
+    assert_eq!(at_its_end, Snapshot { head: 2, entries: vec![forgotten, lasting.clone()] });
+    let after = db.store.revocation_snapshot(Timestamp::from_millis(AT.millis() + 1)).await.unwrap();
+    assert_eq!(after, Snapshot { head: 2, entries: vec![lasting] });
+    let at_the_end_of_time = db.store.revocation_snapshot(Timestamp::from_millis(i64::MAX)).await.unwrap();
+    assert_eq!(at_the_end_of_time, Snapshot { head: 2, entries: vec![] });
+}
+
+async fn a_snapshot_is_of_one_moment(db: &Database) {
+    let store = Arc::clone(&db.store);
+    let writer = tokio::spawn(async move {
+        for _ in 0..50 {
+            store.revoke(&revocation(Target::Everything), &event()).await.unwrap();
+        }
+    });
+    while !writer.is_finished() {
+        let snapshot = db.store.revocation_snapshot(AT).await.unwrap();
+        assert_eq!(snapshot.entries.len() as u64, snapshot.head);
+    }
+    writer.await.unwrap();
+}
+
+/// Several authorities write, in every way that appends; one that follows the log sees 1, 2, 3 … and misses none.
+async fn a_reader_never_skips_an_entry_while_many_write(db: &Database) {
+    const WRITERS: u8 = 6;
+    const EACH: u8 = 12;
+    let stores = [Arc::clone(&db.store), db.another().await];
+    for n in 0..WRITERS {
+        db.store.register_agent(&agent(&format!("a{n}"), n + 1), &event()).await.unwrap();
+    }
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|n| {
+            let store = Arc::clone(&stores[usize::from(n % 2)]);
+            tokio::spawn(async move {
+                for i in 1..EACH {
+                    let target = Target::Block(block(n * EACH + i));
+                    store.revoke(&revocation(target), &event()).await.unwrap();
+                }
+                let agent = name(&format!("a{n}"));
+                store.disable_agent(&name("acme"), &agent, LATER, AT, &event()).await.unwrap();
+            })
+        })
+        .collect();
+    let mut seen = 0;
+    while seen < u64::from(WRITERS) * u64::from(EACH) {
+        db.store.revocation_hint(seen).await.unwrap();
+        let entries = db.store.revocations_after(seen, 7).await.unwrap();
+        for entry in entries {
+            assert_eq!(entry.seq, seen + 1, "an entry was skipped");
+            seen = entry.seq;
+        }
+        assert!(db.store.revocation_head().await.unwrap() >= seen);
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(db.store.revocation_head().await.unwrap(), seen);
+    assert_eq!(changes(&*db.store).await.len(), usize::from(WRITERS) * usize::from(EACH + 1));
+}
+
+async fn of_many_who_revoke_a_block_at_once_all_get_the_first_entry(db: &Database) {
+    let stores = [Arc::clone(&db.store), db.another().await];
+    for target in [Target::Block(block(1)), Target::Holder(key(1)), Target::Everything] {
+        let calls: Vec<_> = (0..8)
+            .map(|n| {
+                let store = Arc::clone(&stores[n % 2]);
+                let keyed =
+                    NewRevocation { idempotency_key: Some(target.to_string().into()), ..revocation(target.clone()) };
+                tokio::spawn(async move { store.revoke(&keyed, &event()).await.unwrap().seq })
+            })
+            .collect();
+        let head = db.store.revocation_head().await.unwrap();
+        for call in calls {
+            let seq = call.await.unwrap();
+            assert!(seq == head || seq == head + 1);
+        }
+    }
+    assert_eq!(db.store.revocation_head().await.unwrap(), 3);
+}
+
+/// Until the head is beyond `seq`, going by hints alone.
+async fn follow(store: Arc<dyn Store>, seq: u64) {
+    while store.revocation_head().await.unwrap() <= seq {
+        store.revocation_hint(seq).await.unwrap();
+    }
+}
+
+async fn woken_by(db: &Database, writer: Arc<dyn Store>) {
+    let waiters: Vec<_> = (0..20).map(|_| tokio::spawn(follow(Arc::clone(&db.store), 0))).collect();
+    writer.revoke(&revocation(Target::Everything), &change("revoke", "all")).await.unwrap();
+    for waiter in waiters {
+        tokio::time::timeout(Duration::from_secs(10), waiter).await.unwrap().unwrap();
+    }
+}
+
+async fn a_waiter_is_woken_by_a_revocation_of_its_own_process(db: &Database) {
+    woken_by(db, Arc::clone(&db.store)).await;
+}
+
+async fn a_waiter_is_woken_by_a_revocation_of_another_process(db: &Database) {
+    woken_by(db, db.another().await).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a call takes is what is tested")]
+async fn a_waiter_waits_no_longer_than_a_while(db: &Database) {
+    let start = Instant::now();
+    db.store.revocation_hint(0).await.unwrap();
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(100), "{waited:?}: a busy loop");
+    assert!(waited <= Duration::from_secs(5), "{waited:?}");
+}
+
+async fn a_waiter_who_is_behind_does_not_wait(db: &Database) {
+    revoke(db, Target::Everything).await;
+    revoke(db, Target::Everything).await;
+    // Many at no cost: with a wait each, this would take minutes.
+    let all = async {
+        for _ in 0..1000 {
+            db.store.revocation_hint(1).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+}

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::OnceCell;
@@ -23,8 +23,17 @@ const TEMPLATE: &str = "writ_template";
 pub(crate) struct Server {
     /// The directory of its socket.
     dir: PathBuf,
+    supervisor: Child,
     /// The server ends when this closes, however the tests end.
-    _lifeline: ChildStdin,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        // Only the tests that stop a server come by here, and they go on when it is gone.
+        let _ = self.supervisor.wait();
+    }
 }
 
 /// The server, started by whoever needs it first.
@@ -57,7 +66,7 @@ impl Server {
             .output()
             .expect(NOT_FOUND);
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut server = as_user(Command::new("/bin/sh"), user)
+        let mut supervisor = as_user(Command::new("/bin/sh"), user)
             .args(["-c", SUPERVISE, "sh"])
             .arg(&dir)
             .arg(program(bin.as_deref(), "postgres"))
@@ -74,10 +83,11 @@ impl Server {
             .unwrap();
         // The supervisor says when the server answers, or that it does not.
         let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
         assert_eq!(line.trim(), "ready", "Postgres did not start:\n{}", log());
-        Self { _lifeline: server.stdin.take().unwrap(), dir }
+        let lifeline = supervisor.stdin.take();
+        Self { dir, supervisor, lifeline }
     }
 
     /// Where a role finds a database of this server.
