@@ -10,7 +10,10 @@ use crate::catalog::{Ambiguous, Catalog, Listed, Origin, Service, Target};
 use crate::cli::Context;
 use crate::cli::failure::{Failure, REFUSED};
 use crate::cli::files::{read_json, read_text};
+use crate::cli::online;
 use crate::cli::output::{bad, doubtful, faint, good, plain_line, strong, term};
+use crate::cli::remote::OperatorArgs;
+use crate::cli::request::encoded;
 use crate::cli::token::TokenArg;
 use crate::cli::tree::short;
 use crate::clock::Timestamp;
@@ -39,6 +42,8 @@ pub(crate) struct ExplainArgs {
     /// Check the signatures too, by these root keys (JSON, as `writ keys list --json` prints them).
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    operator: OperatorArgs,
 }
 
 /// The decision and what led to it.
@@ -75,11 +80,16 @@ impl ExplainArgs {
     pub(crate) fn run(self, context: Context) -> Result<(), Failure> {
         let token = self.token.read()?;
         let tenant = inspect(&token, &Limits::default())?.claims().authority().tenant.clone();
-        if self.services.is_empty() {
-            return Err(Failure::usage("name the service's file with `--service-file`"));
-        }
-        let services = self.services.iter().map(|path| Ok(Listed { tenant: tenant.clone(), service: service(path)? }));
-        let catalog = Catalog::new(services.collect::<Result<Vec<_>, Failure>>()?)?;
+        let services: Vec<Service> = if self.services.is_empty() {
+            online(async {
+                let path = format!("/v1/services?{}", encoded(&[("tenant", tenant.to_string())]));
+                self.operator.open()?.fetch(&path).await
+            })?
+        } else {
+            self.services.iter().map(|path| service(path)).collect::<Result<_, _>>()?
+        };
+        let listed = services.into_iter().map(|service| Listed { tenant: tenant.clone(), service });
+        let catalog = Catalog::new(listed)?;
         self.decide(&context, &token, &catalog)
     }
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_json;
+use crate::cli::online;
+use crate::cli::operate::key::Published;
+use crate::cli::remote::RemoteArgs;
 use crate::cli::token::TokenArg;
 use crate::cli::tree::{Signatures, draw};
 use crate::id::AudienceName;
@@ -54,23 +57,34 @@ impl InspectArgs {
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     token: TokenArg,
-    /// The root keys (JSON, as `writ keys list --json` prints them).
+    /// The root keys (JSON, as `writ keys list --json` prints them). Without this, the authority is asked.
     #[arg(long, value_name = "FILE")]
-    keys: PathBuf,
+    keys: Option<PathBuf>,
     /// The authority it must come from. Without this, the one it names.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// The edge deployment it must be meant for. Without this, the one it names.
     #[arg(long, value_name = "NAME")]
     audience: Option<AudienceName>,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 impl VerifyArgs {
     pub(crate) fn run(self, context: Context) -> Result<(), Failure> {
-        let (raw, keys) = (self.token.read()?, read_json::<RootKeys>(&self.keys)?);
+        let raw = self.token.read()?;
+        let (keys, asked) = match &self.keys {
+            Some(path) => (read_json::<RootKeys>(path)?, None),
+            None => {
+                let published = online(async { Published::of(&self.remote.open()?).await })?;
+                let issuer = published.issuer.clone();
+                (published.keys(), Some(issuer))
+            }
+        };
         let chain = Arc::new(verify(&raw, &keys, &Limits::default())?);
+        let issuer = self.issuer.map(Into::into).or(asked);
         let expected = Expected {
-            issuer: self.issuer.map_or_else(|| chain.authority().issuer.clone(), Into::into),
+            issuer: issuer.unwrap_or_else(|| chain.authority().issuer.clone()),
             audience: self.audience.unwrap_or_else(|| chain.authority().audience.clone()),
         };
         current(&chain, &keys, &expected, context.now())?;

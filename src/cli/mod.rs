@@ -7,15 +7,16 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::failure::Failure;
+use crate::cli::operate::{agent, audit, credential, edge, grant, key, operator, revoke, service, vault};
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
-mod agent;
 mod explain;
 mod failure;
 mod files;
 mod hop;
 mod inspect;
+mod operate;
 mod output;
 mod remote;
 mod request;
@@ -23,7 +24,6 @@ mod run;
 mod time;
 mod token;
 mod tree;
-mod vault;
 
 /// Capability tokens for AI agents: issue them, narrow them, prove them, revoke them.
 #[derive(Debug, Parser)]
@@ -55,6 +55,26 @@ enum Command {
     /// Agents: their keys, who is registered.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
+    /// Services: what agents may call, and how requests are understood.
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Credentials: the secrets of services. They go in and never come out.
+    #[command(subcommand)]
+    Credential(credential::CredentialCommand),
+    /// Grants: which agent may be given which capabilities.
+    #[command(subcommand)]
+    Grant(grant::GrantCommand),
+    /// Operators: who administers the authority.
+    #[command(subcommand)]
+    Operator(operator::OperatorCommand),
+    /// End a writ, a key, an agent, a user's writs, or everything. Returns once no edge serves it.
+    Revoke(revoke::RevokeArgs),
+    /// What happened, and whether the record of it is whole.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// The root keys that sign writs.
+    #[command(subcommand)]
+    Keys(key::KeysCommand),
     /// Ask the authority for a writ, with an agent's key.
     Request(request::RequestArgs),
     /// Run a program whose requests get a writ and fresh proofs by themselves: `writ run … -- CMD`.
@@ -111,6 +131,13 @@ impl Command {
     fn run(self, context: Context) -> Result<(), Failure> {
         match self {
             Self::Agent(command) => command.run(context),
+            Self::Service(command) => online(command.run(context)),
+            Self::Credential(command) => online(command.run(context)),
+            Self::Grant(command) => online(command.run(context)),
+            Self::Operator(command) => online(command.run(context)),
+            Self::Revoke(args) => online(args.run(context)),
+            Self::Audit(command) => online(command.run(context)),
+            Self::Keys(command) => online(command.run(context)),
             Self::Request(args) => online(args.run(context)),
             Self::Run(args) => online(args.run(context)),
             Self::Delegate(args) => args.run(context),
@@ -130,7 +157,7 @@ impl Command {
 }
 
 /// Runs what calls somebody.
-fn online(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn online<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }
 

@@ -149,9 +149,9 @@ fn form(credentials: &AgentCredentials, wish: &Wish, issuer: &str, now: Timestam
         ("client_assertion", assertion(credentials, issuer, now)?),
         ("scope", scope.join(" ")),
     ];
-    pairs.extend(wish.lasting.map(|length| ("requested_ttl_s", length.as_secs().to_string())));
+    pairs.extend(wish.lasting.map(|length| ("expires_in", length.as_secs().to_string())));
     pairs.extend(wish.audience.as_ref().map(|audience| ("audience", audience.to_string())));
-    pairs.extend(wish.subject.as_ref().map(|subject| ("requested_subject", subject.to_string())));
+    pairs.extend(wish.subject.as_ref().map(|subject| ("subject", subject.to_string())));
     Ok(encoded(&pairs))
 }
 
