@@ -24,6 +24,9 @@ pub(crate) const SECRET_FILE_VARIABLE: &str = "WRIT_OPERATOR_SECRET_FILE";
 /// Where `writ init` lets an authority listen.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8700";
 
+/// The tenant of those who name none.
+const DEFAULT_TENANT: &str = "default";
+
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Which authority, and for whom.
@@ -34,7 +37,7 @@ pub(crate) struct RemoteArgs {
     #[arg(long, value_name = "URL", env = "WRIT_URL", default_value = DEFAULT_URL)]
     url: AuthorityUrl,
     /// The tenant.
-    #[arg(long, value_name = "NAME", env = "WRIT_TENANT", default_value = "default")]
+    #[arg(long, value_name = "NAME", env = "WRIT_TENANT", default_value = DEFAULT_TENANT)]
     tenant: TenantName,
     /// A PEM file with the certificate authority of the authority's own certificate, where the web's do not know it.
     #[arg(long, value_name = "FILE", env = "WRIT_CA")]
@@ -131,6 +134,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 impl Remote {
+    /// An authority of this process, for its first operator.
+    pub(crate) fn of_operator(url: AuthorityUrl, secret: Secret<String>) -> Result<Self, Failure> {
+        let client = AuthorityClient::new(url, &TrustedRoots::web());
+        Ok(Self { client, tenant: DEFAULT_TENANT.parse()?, secret: Some(secret) })
+    }
+
     pub(crate) const fn client(&self) -> &AuthorityClient {
         &self.client
     }

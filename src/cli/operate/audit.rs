@@ -126,7 +126,9 @@ impl AuditCommand {
             Self::Search { filter, operator } => search(&context, &operator.open()?, &filter).await,
             Self::Export { operator } => export(&context, &operator.open()?).await,
             Self::Verify { from: Some(path), keys, .. } => verify_export(&context, &read_text(&path)?, &keys),
-            Self::Verify { from: None, keys, operator } => verify(&context, &operator.open()?, keys).await,
+            Self::Verify { from: None, keys, operator } => {
+                told(&context, &checked_chains(&operator.open()?, keys).await?)
+            }
         }
     }
 }
@@ -219,7 +221,17 @@ async fn of_chain(remote: &Remote, source: &Source, after: Option<u64>) -> Resul
     page(remote, None, &pairs).await
 }
 
-async fn verify(context: &Context, remote: &Remote, pinned: Vec<(Source, PublicKey)>) -> Result<(), Failure> {
+/// The records of one chain, each as a line for a person.
+pub(crate) async fn latest_lines(remote: &Remote, source: &str) -> Result<Vec<String>, Failure> {
+    let records = page(remote, None, &[("source", source.to_owned())]).await?;
+    Ok(records.iter().map(|positioned| shown::line(&positioned.record)).collect())
+}
+
+/// Checks every chain against the keys that are known, or those that the authority names now.
+pub(crate) async fn checked_chains(
+    remote: &Remote,
+    pinned: Vec<(Source, PublicKey)>,
+) -> Result<Vec<Report>, Failure> {
     let known = if pinned.is_empty() { named_now(remote).await? } else { pinned };
     let mut reports = Vec::new();
     for source in remote.fetch::<Vec<Source>>("/v1/audit/sources").await? {
@@ -238,7 +250,7 @@ async fn verify(context: &Context, remote: &Remote, pinned: Vec<(Source, PublicK
         }
         reports.push(checker.finish());
     }
-    told(context, &reports)
+    Ok(reports)
 }
 
 /// The keys that the authority names: its own, and those of its edges.
