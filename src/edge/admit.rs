@@ -76,6 +76,8 @@ impl Door {
             body = self.read(body, self.limits.read_body_bytes_max).await?;
         }
         let held = self.held(verified, scheme, &parts, &target, &body)?;
+        // After the proof, which is about the configured origin whatever `Host` says.
+        self.addressed_here(&parts)?;
         self.claim(&held, account)?;
         let live = self.knowledge.admit(held)?;
         account.seq = live.seq();
@@ -86,7 +88,12 @@ impl Door {
         let matched = service.route(parts.method.as_str(), &target)?;
         may_at_all(&live, &matched, account)?;
         let (json, body) = match matched.body_rule() {
-            Some(rule) => self.read_json(rule, &parts.headers, body).await?,
+            Some(rule) => {
+                let read = self.read_json(rule, &parts.headers, body).await?;
+                // It may have taken long to come.
+                self.knowledge.check(live.chain())?;
+                read
+            }
             None => (None, body),
         };
         let operation = matched.operation(json.as_ref())?;
@@ -99,7 +106,7 @@ impl Door {
         Ok(Admitted { permit, token, listed, method: parts.method, headers: parts.headers, target, body })
     }
 
-    /// One reading of the request's head, addressed to this edge.
+    /// One reading of the request's head.
     fn received(&self, parts: &Parts, body: &Incoming, peer: &Peer) -> Result<Target, Denial> {
         if let Some(refusal) = peer.refused.get().filter(|_| parts.uri.path() == STAND_IN_PATH) {
             return Err((*refusal).into());
@@ -108,7 +115,6 @@ impl Door {
         if matches!(parts.method, Method::CONNECT | Method::TRACE) || !parts.method.as_str().bytes().all(served) {
             return Err(Denial::method());
         }
-        self.addressed_here(parts)?;
         let raw = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let target = Target::parse(raw)?;
         if matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream() {
@@ -121,6 +127,7 @@ impl Door {
         Ok(target)
     }
 
+    /// `Host` says this edge's origin, and nothing else.
     fn addressed_here(&self, parts: &Parts) -> Result<(), Denial> {
         let origin = self.origin.authority();
         let mut hosts = parts.headers.get_all(HOST).iter().map(|host| host.as_bytes() == origin.as_bytes());

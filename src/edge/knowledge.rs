@@ -15,7 +15,7 @@ use crate::policy::permit::{Cleared, Permit};
 use crate::revocation::set::OutOfSequence;
 use crate::revocation::{Entry, Lease, LiveToken, NotLive, RevocationSet};
 use crate::token::verify::Expected;
-use crate::token::{HeldToken, RootKeys};
+use crate::token::{Chain, HeldToken, RootKeys};
 use crate::wire::{FeedReply, Log, OfferedService, Settings};
 
 /// What an edge knows of its authority's mind.
@@ -117,6 +117,13 @@ impl Knowledge {
         let known = self.read();
         known.usable()?;
         known.set.admit(held, &known.lease, self.clock.monotonic())
+    }
+
+    /// Whether a chain is still live. Only [`clear`](Self::clear) opens the way to a credential; this spares it the walk.
+    pub fn check(&self, chain: &Chain) -> Result<(), NotLive> {
+        let known = self.read();
+        known.usable()?;
+        known.set.check(chain, &known.lease, self.clock.monotonic())
     }
 
     /// The second check, directly before the credential is used, and the guard under which the request then runs.

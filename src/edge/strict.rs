@@ -88,14 +88,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
                 this.passed -= take;
                 return Poll::Ready(Ok(()));
             }
-            match this.broken {
-                Some(Part::Head) => return Poll::Ready(Ok(())),
-                Some(Part::Body) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                None => {}
+            if this.broken == Some(Part::Body) {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             this.buffer.reserve(READ_BYTES);
             if ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.buffer))? == 0 {
                 return Poll::Ready(Ok(()));
+            }
+            if this.broken.is_some() {
+                // Thrown away, but not taken for the end: that would be the end of the answer, too.
+                this.buffer.clear();
+                continue;
             }
             this.judge();
         }

@@ -113,8 +113,13 @@ impl World {
     }
 
     pub(crate) async fn start_with(configure: impl FnOnce(&mut EdgeConfig)) -> Self {
+        Self::start_with_services(configure, Vec::new()).await
+    }
+
+    pub(crate) async fn start_with_services(configure: impl FnOnce(&mut EdgeConfig), more: Vec<Service>) -> Self {
         let upstream = Recorder::start().await;
-        let authority = StandIn::start(vec![notes(&upstream), nowhere()]).await;
+        let services = [notes(&upstream), nowhere()].into_iter().chain(more).collect();
+        let authority = StandIn::start(services).await;
         authority.store("notes", CredentialKind::Bearer, SECRET);
         let dir = tempfile::tempdir().unwrap();
         let mut config = EdgeConfig::loopback("127.0.0.1:0".parse().unwrap(), dir.path().to_owned());
