@@ -3,7 +3,6 @@
 //! What it says is in the test's hand; what the edge makes of it is not.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -44,7 +43,6 @@ pub(crate) struct StandIn(Arc<Inner>);
 
 struct Inner {
     issuer: Box<str>,
-    address: SocketAddr,
     state: Mutex<Said>,
     head: watch::Sender<u64>,
 }
@@ -103,7 +101,7 @@ impl StandIn {
             lent: 0,
             records: Vec::new(),
         });
-        let stand_in = Self(Arc::new(Inner { issuer, address, state, head: watch::Sender::new(0) }));
+        let stand_in = Self(Arc::new(Inner { issuer, state, head: watch::Sender::new(0) }));
         let router = Router::new()
             .route("/v1/edge/join", post(join))
             .route("/v1/edge/feed", post(feed))
@@ -116,10 +114,6 @@ impl StandIn {
 
     pub(crate) fn issuer(&self) -> &str {
         &self.0.issuer
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.0.address
     }
 
     pub(crate) fn root(&self) -> KeyPair {
