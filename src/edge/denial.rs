@@ -346,6 +346,7 @@ impl From<NotLive> for Denial {
             NotLive::Revoked(_) => Self::token("revoked", error.to_string()),
             NotLive::NoLease => Self::new(Code::Unavailable, "no_lease", error.to_string()),
             NotLive::ClockSkew => Self::new(Code::Unavailable, "clock_skew", error.to_string()),
+            NotLive::NotCurrent(error) => error.into(),
         }
     }
 }
@@ -355,6 +356,7 @@ impl From<CutReason> for Denial {
         match reason {
             CutReason::Revoked(_) => Self::token("revoked", reason.to_string()),
             CutReason::Expired => Self::token("token_expired", reason.to_string()),
+            CutReason::RootRetired => Self::token("token_unknown_root", reason.to_string()),
             CutReason::LeaseEnded => Self::new(Code::Unavailable, "no_lease", reason.to_string()),
         }
     }

@@ -164,7 +164,8 @@ impl Follower {
         if learned.settings {
             self.lender.drop_all();
         }
-        if learned.revocations {
+        // Settings as well: a root key that counts no longer ends what hangs on it.
+        if learned.revocations || learned.settings {
             self.wait_for_cuts().await;
         }
         let length = Duration::from_millis(reply.lease_ms).min(self.limits.lease_max);

@@ -14,7 +14,7 @@ use crate::edge::streams::{CutReason, StreamGuard, Streams};
 use crate::policy::permit::{Cleared, Permit};
 use crate::revocation::set::OutOfSequence;
 use crate::revocation::{Entry, Lease, LiveToken, NotLive, RevocationSet};
-use crate::token::verify::Expected;
+use crate::token::verify::{Expected, current};
 use crate::token::{Chain, HeldToken, RootKeys};
 use crate::wire::{FeedReply, Log, OfferedService, Settings};
 
@@ -133,12 +133,22 @@ impl Knowledge {
     #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
     pub fn clear(&self, permit: Permit) -> Result<(Cleared, StreamGuard), (Permit, NotLive)> {
         let chain = permit.token().held().token().chain().clone();
-        let guard = self.streams.open(chain.clone(), chain.expires());
+        let guard = self.streams.open(chain.clone());
+        if let Err(not_live) = self.still_current(&chain) {
+            return Err((permit, not_live));
+        }
         let known = self.read();
         if let Err(not_live) = known.usable() {
             return Err((permit, not_live));
         }
         permit.clear(&known.set, &known.lease, self.clock.monotonic()).map(|cleared| (cleared, guard))
+    }
+
+    /// By the settings of now, not those of when the request came.
+    fn still_current(&self, chain: &Arc<Chain>) -> Result<(), NotLive> {
+        let settings = self.settings().ok_or(NotLive::NoLease)?;
+        let current = current(chain, &settings.root_keys, &settings.expected, self.clock.now());
+        current.map(drop).map_err(NotLive::NotCurrent)
     }
 
     /// Whether the lease holds now. Asked again at every write to an upstream.
@@ -194,6 +204,7 @@ impl Knowledge {
         let learned = Learned { revocations, settings: settings.is_some() };
         if let Some(settings) = settings {
             self.settings.store(Some(Arc::new(settings)));
+            self.cut_ended();
         }
         Ok(learned)
     }
@@ -295,13 +306,19 @@ impl Knowledge {
         self.streams.cut_all(&CutReason::LeaseEnded);
     }
 
+    fn cut_ended(&self) {
+        if let Some(settings) = self.settings() {
+            self.streams.cut_ended(&settings.root_keys, &settings.expected, self.clock.now());
+        }
+    }
+
     /// Cuts the requests whose writ has ended, and all of them once the lease has.
     pub(super) fn sweep(&self) {
         if self.streams.is_empty() {
             return;
         }
         if self.lease_holds() {
-            self.streams.cut_expired(self.clock.now());
+            self.cut_ended();
         } else {
             self.streams.cut_all(&CutReason::LeaseEnded);
         }

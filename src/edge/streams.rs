@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
 use crate::revocation::{RevocationSet, Target};
-use crate::token::Chain;
+use crate::token::verify::{Expected, current};
+use crate::token::{Chain, RootKeys, TokenError};
 
 /// Why a request was ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum CutReason {
     /// Its writ ended.
     #[error("the writ has expired")]
     Expired,
+    /// The root key that signed its writ counts no longer.
+    #[error("the root key of the writ counts no longer")]
+    RootRetired,
     /// The edge no longer knows what is revoked.
     #[error("the lease of the edge has run out")]
     LeaseEnded,
@@ -41,7 +45,6 @@ pub struct Streams {
 
 struct Stream {
     chain: Arc<Chain>,
-    ends: Timestamp,
     reason: OnceLock<CutReason>,
     cut: Notify,
     /// Drops the upstream's answer without waiting for a caller who doesn't read.
@@ -52,7 +55,7 @@ struct Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Stream(ends {}, {:?})", self.ends, self.reason)
+        write!(f, "Stream(until {}, {:?})", self.chain.expires(), self.reason)
     }
 }
 
@@ -84,11 +87,10 @@ pub struct StreamGuard {
 }
 
 impl Streams {
-    /// Registers a request of `chain`, which must end after `ends`.
-    pub fn open(self: &Arc<Self>, chain: Arc<Chain>, ends: Timestamp) -> StreamGuard {
+    /// Registers a request of `chain`.
+    pub fn open(self: &Arc<Self>, chain: Arc<Chain>) -> StreamGuard {
         let stream = Arc::new(Stream {
             chain,
-            ends,
             reason: OnceLock::new(),
             cut: Notify::new(),
             release: Mutex::new(None),
@@ -119,9 +121,15 @@ impl Streams {
         self.doomed(|stream| set.revokes(&stream.chain).map(|target| CutReason::Revoked(Box::new(target))))
     }
 
-    /// Ends every request whose writ has expired at `now`.
-    pub fn cut_expired(&self, now: Timestamp) {
-        self.doomed(|stream| (now > stream.ends).then_some(CutReason::Expired)).end();
+    /// Ends every request whose writ, or its root key, counts no longer at `now`.
+    pub fn cut_ended(&self, keys: &RootKeys, expected: &Expected, now: Timestamp) {
+        self.doomed(|stream| match current(&stream.chain, keys, expected, now) {
+            Err(TokenError::Expired) => Some(CutReason::Expired),
+            Err(TokenError::UnknownRoot) => Some(CutReason::RootRetired),
+            // It was valid already: the clock was set back a little, which the check against the authority's bounds.
+            Err(_) | Ok(_) => None,
+        })
+        .end();
     }
 
     /// Ends every request.

@@ -7,7 +7,7 @@ use crate::id::BlockId;
 use crate::key::PublicKey;
 use crate::revocation::entry::{Entry, Target};
 use crate::revocation::lease::Lease;
-use crate::token::{Chain, HeldToken};
+use crate::token::{Chain, HeldToken, TokenError};
 
 /// Every entry of the log up to `seq` that still matters. A lookup does not depend on how many there are.
 // The standard hasher is keyed: ids are chosen by holders, who must not be able to make them collide.
@@ -59,6 +59,9 @@ pub enum NotLive {
     /// This machine's clock and the authority's differ so much that no expiry can be judged. A 503, as above.
     #[error("the edge's clock differs from its authority's: set it right (NTP), then try again")]
     ClockSkew,
+    /// Its time, or that of its root key, has ended since it was verified.
+    #[error("no longer valid: {0}")]
+    NotCurrent(TokenError),
     /// Something in the chain is revoked.
     #[error("revoked: {0}")]
     Revoked(Box<Target>),

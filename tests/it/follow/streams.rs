@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 use writ::edge::streams::{BodyError, CutReason};
 use writ::id::BlockId;
 use writ::revocation::{NotLive, Target};
-use writ::token::RawToken;
 use writ::token::chain::Authority;
+use writ::token::{RawToken, TokenError};
 
 use super::double::{Double, Fault};
 use super::{Edge, bearer, clock, eventually};
@@ -103,12 +103,31 @@ async fn open_requests_end_with_their_writ() {
     let edge = Edge::of(&[&double]);
     edge.ready().await;
     let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
-    // Valid to the end of its last moment; by the wall clock, which the authority's follows here.
-    edge.clock.set_wall(authority().expires);
+    // To the end of its last second; by the wall clock, which the authority's follows here.
+    edge.clock.set_wall(authority().expires.after(Duration::from_millis(999)));
     let sweeps = Duration::from_millis(100);
     assert!(tokio::time::timeout(sweeps, open.cut()).await.is_err());
-    edge.clock.set_wall(authority().expires.after(Duration::from_millis(1)));
+    edge.clock.set_wall(authority().expires.after(Duration::from_millis(1000)));
     assert_eq!(open.cut().await, CutReason::Expired);
+}
+
+#[tokio::test]
+async fn a_root_key_that_is_withdrawn_ends_what_hangs_on_it_before_the_settings_are_acknowledged() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let permit = edge.permit(&bearer());
+    double.change(|mind| {
+        mind.settings.version = 2;
+        mind.settings.root_keys.keys[0].until = Some(crate::tokens::at(0));
+    });
+    let acknowledged = || double.mind().asked.iter().any(|request| request.settings == Some(2));
+    assert_eq!(open.cut().await, CutReason::RootRetired);
+    assert!(!acknowledged());
+    assert_eq!(edge.knowledge.clear(permit).unwrap_err().1, NotLive::NotCurrent(TokenError::UnknownRoot));
+    drop(open);
+    eventually("the acknowledgement", acknowledged).await;
 }
 
 /// An upstream's answer that never ends, and that says when it is dropped.
