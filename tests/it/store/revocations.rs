@@ -26,6 +26,7 @@ for_every_backend!(
     a_waiter_is_woken_by_a_revocation_of_another_process,
     a_waiter_waits_no_longer_than_a_while,
     a_waiter_who_is_behind_does_not_wait,
+    after_a_restore_the_head_can_be_moved_beyond_what_it_was,
 );
 
 async fn revoke(db: &Database, target: Target) -> Entry {
@@ -238,4 +239,15 @@ async fn a_waiter_who_is_behind_does_not_wait(db: &Database) {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+}
+
+/// The step of `spec/store.md`: what is revoked after it is later than any writ minted before the restore.
+async fn after_a_restore_the_head_can_be_moved_beyond_what_it_was(db: &Database) {
+    revoke(db, Target::Block(block(1))).await;
+    db.sql("UPDATE heads SET revocation_seq = revocation_seq + 1000000").await;
+    assert_eq!(db.store.revocation_head().await.unwrap(), 1_000_001);
+    let entry = revoke(db, Target::Everything).await;
+    assert_eq!(entry.seq, 1_000_002);
+    assert_eq!(db.store.revocations_after(1, 10).await.unwrap(), [entry]);
+    assert_eq!(db.store.revocation_snapshot(AT).await.unwrap().entries.len(), 2);
 }

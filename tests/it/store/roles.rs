@@ -177,7 +177,7 @@ struct Proxy {
 impl Proxy {
     fn start(server: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join(".s.PGSQL.5432")).unwrap();
+        let listener = UnixListener::bind(dir.path().join(postgres::socket_name(postgres::PORT))).unwrap();
         let on_commit = Arc::new(AtomicU8::new(OnCommit::Pass as u8));
         let setting = Arc::clone(&on_commit);
         tokio::spawn(async move {
@@ -192,7 +192,7 @@ impl Proxy {
     }
 
     fn url(&self, database: &str) -> StoreUrl {
-        postgres::url(self.dir.path(), "postgres", database).parse().unwrap()
+        postgres::url(self.dir.path(), postgres::PORT, "postgres", database).parse().unwrap()
     }
 
     fn on_commit(&self, then: OnCommit) {

@@ -17,12 +17,16 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 
 const NOT_FOUND: &str =
     "no Postgres server was found in PATH or /usr/lib/postgresql/*/bin: run `scripts/ensure-postgres`";
+/// The port of a server that listens on none.
+pub(crate) const PORT: u16 = 5432;
 const TEMPLATE: &str = "writ_template";
 
 /// A running server.
 pub(crate) struct Server {
     /// The directory of its socket.
     dir: PathBuf,
+    /// Names the socket, and is its port where a test lets it listen on one.
+    port: u16,
     supervisor: Child,
     /// The server ends when this closes, however the tests end.
     lifeline: Option<ChildStdin>,
@@ -87,7 +91,18 @@ impl Server {
         let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
         assert_eq!(line.trim(), "ready", "Postgres did not start:\n{}", log());
         let lifeline = supervisor.stdin.take();
-        Self { dir, supervisor, lifeline }
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        let port = port.map_or(PORT, |port| port.parse().unwrap());
+        Self { dir, port, supervisor, lifeline }
+    }
+
+    /// Makes a file one that the server takes for its private key: readable for its own user alone. Answers the path.
+    pub(crate) fn own_file(path: &str) -> &str {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some((uid, gid)) = unprivileged() {
+            chown(path, Some(uid), Some(gid)).unwrap();
+        }
+        path
     }
 
     /// Where a role finds a database of this server.
@@ -97,12 +112,12 @@ impl Server {
 
     /// [`Server::url`] as text, for a configuration file.
     pub(crate) fn text_url(&self, role: &str, database: &str) -> String {
-        url(&self.dir, role, database)
+        url(&self.dir, self.port, role, database)
     }
 
     /// The server's own socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.dir.join(".s.PGSQL.5432")
+        self.dir.join(socket_name(self.port))
     }
 
     /// A new database with the current schema; answers its name.
@@ -141,8 +156,13 @@ impl Server {
 }
 
 /// A URL of the server whose socket is in `dir`.
-pub(crate) fn url(dir: &Path, role: &str, database: &str) -> String {
-    format!("postgres://{role}@{}/{database}", dir.to_str().unwrap().replace('/', "%2F"))
+pub(crate) fn url(dir: &Path, port: u16, role: &str, database: &str) -> String {
+    format!("postgres://{role}@{}:{port}/{database}", dir.to_str().unwrap().replace('/', "%2F"))
+}
+
+/// What a server of that port calls its socket.
+pub(crate) fn socket_name(port: u16) -> String {
+    format!(".s.PGSQL.{port}")
 }
 
 /// A name that no other test of this run has.
