@@ -14,7 +14,7 @@
 //! | [`vault`] | sealing secrets, applying them to a request | show a secret |
 //! | [`audit`] | what happened, in hash chains | hold a token or a secret |
 //! | `config` | settings files, checked | read the environment |
-//! | `wire` | every message between an edge and its authority | talk to anybody |
+//! | [`wire`] | every message between an edge and its authority | talk to anybody |
 //! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
 //! | `edge` | admit, inject, forward, follow the revocation feed | reach a store; serve without a lease |
 //! | `store` | durable state: SQLite, Postgres | decide |
@@ -43,5 +43,4 @@ pub mod store;
 pub mod telemetry;
 pub mod token;
 pub mod vault;
-#[cfg(feature = "server")]
 pub mod wire;

@@ -20,7 +20,8 @@ const LEVELS: &[&[&str]] = &[
 ];
 
 /// Rooms that do no I/O: they read no clock, no environment, no file and no socket, and build without the feature `server`.
-const PURE: &[&str] = &["clock", "id", "key", "secret", "token", "revocation", "policy", "catalog", "vault", "audit"];
+const PURE: &[&str] =
+    &["clock", "id", "key", "secret", "token", "revocation", "policy", "catalog", "vault", "audit", "wire"];
 
 const IMPURE: &[&str] = &[
     "std::env",

@@ -228,10 +228,7 @@ pub(crate) async fn latest_lines(remote: &Remote, source: &str) -> Result<Vec<St
 }
 
 /// Checks every chain against the keys that are known, or those that the authority names now.
-pub(crate) async fn checked_chains(
-    remote: &Remote,
-    pinned: Vec<(Source, PublicKey)>,
-) -> Result<Vec<Report>, Failure> {
+pub(crate) async fn checked_chains(remote: &Remote, pinned: Vec<(Source, PublicKey)>) -> Result<Vec<Report>, Failure> {
     let known = if pinned.is_empty() { named_now(remote).await? } else { pinned };
     let mut reports = Vec::new();
     for source in remote.fetch::<Vec<Source>>("/v1/audit/sources").await? {
