@@ -21,6 +21,7 @@ use crate::edge::door::Door;
 use crate::edge::knowledge::KnownSettings;
 use crate::edge::server::Peer;
 use crate::edge::strict::STAND_IN_PATH;
+use crate::id::ServiceName;
 use crate::key::sha256;
 use crate::policy::{DenialReason, Denied, Permit, authorize};
 use crate::revocation::LiveToken;
@@ -48,6 +49,16 @@ pub(super) enum Arriving {
     Read(Bytes),
 }
 
+/// A request with a token that is live and held by its sender; what it asks for is not looked at yet.
+struct Entered {
+    live: LiveToken,
+    settings: Arc<KnownSettings>,
+    token: RawToken,
+    target: Target,
+    parts: Parts,
+    body: Arriving,
+}
+
 /// By which scheme a token was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
@@ -63,25 +74,7 @@ impl Door {
         peer: &Peer,
         account: &mut Account,
     ) -> Result<Admitted, Denial> {
-        let (parts, body) = request.into_parts();
-        let target = self.received(&parts, &body, peer)?;
-        account.path = target.path().into();
-        let (scheme, token) = self.presented(&parts.headers)?;
-        let now = self.clock.now();
-        let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
-        let verified = self.verified(&token, &settings, now, account)?;
-
-        let mut body = Arriving::Open(body);
-        if verified.chain().authority().proof_covers.body {
-            body = self.read(body, self.limits.read_body_bytes_max).await?;
-        }
-        let held = self.held(verified, scheme, &parts, &target, &body)?;
-        // After the proof, which is about the configured origin whatever `Host` says.
-        self.addressed_here(&parts)?;
-        self.claim(&held, account)?;
-        let live = self.knowledge.admit(held)?;
-        account.seq = live.seq();
-
+        let Entered { live, settings, token, target, parts, body } = self.enter(request, peer, account).await?;
         let (listed, target) = offered(&settings, &live, &target)?;
         let service = &listed.service;
         account.credential = service.credential().cloned();
@@ -104,6 +97,57 @@ impl Door {
         let permit = authorize(live, operation, self.clock.now())?;
         drop(matched);
         Ok(Admitted { permit, token, listed, method: parts.method, headers: parts.headers, target, body })
+    }
+
+    /// Every check that comes before a service is looked for.
+    async fn enter(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        account: &mut Account,
+    ) -> Result<Entered, Denial> {
+        let (parts, body) = request.into_parts();
+        let target = self.received(&parts, &body, peer)?;
+        account.path = target.path().into();
+        let (scheme, token) = self.presented(&parts.headers)?;
+        let now = self.clock.now();
+        let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
+        let verified = self.verified(&token, &settings, now, account)?;
+
+        let mut body = Arriving::Open(body);
+        if verified.chain().authority().proof_covers.body {
+            body = self.read(body, self.limits.read_body_bytes_max).await?;
+        }
+        let held = self.held(verified, scheme, &parts, &target, &body)?;
+        // After the proof, which is about the configured origin whatever `Host` says.
+        self.addressed_here(&parts)?;
+        self.claim(&held, account)?;
+        let live = self.knowledge.admit(held)?;
+        account.seq = live.seq();
+        Ok(Entered { live, settings, token, target, parts, body })
+    }
+
+    /// The services that a live token says something about, and how a client's own URLs lead to them: for `writ run`.
+    pub(super) async fn services(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        account: &mut Account,
+    ) -> Result<Bytes, Denial> {
+        let Entered { live, settings, .. } = self.enter(request, peer, account).await?;
+        let authority = live.chain().authority();
+        let named = |name: &ServiceName| authority.capabilities.iter().any(|capability| capability.service == *name);
+        let services: Vec<serde_json::Value> = settings
+            .catalog
+            .services()
+            .filter(|listed| listed.tenant == authority.tenant && named(listed.service.name()))
+            .map(|listed| {
+                let service = &listed.service;
+                let base = service.upstream().base_path();
+                serde_json::json!({ "name": service.name(), "origins": service.origins(), "base_path": base })
+            })
+            .collect();
+        Ok(serde_json::json!({ "services": services }).to_string().into())
     }
 
     /// One reading of the request's head.

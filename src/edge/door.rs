@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
@@ -44,6 +44,8 @@ pub(super) struct Door {
 const HEALTHZ: &str = "/.writ/healthz";
 /// The same: whether it holds a lease.
 const READYZ: &str = "/.writ/readyz";
+/// The same: which services the token that is shown can be for.
+const SERVICES: &str = "/.writ/services";
 
 impl Door {
     /// Answers a request.
@@ -60,7 +62,11 @@ impl Door {
         };
         let id = RequestId::from_bytes(bytes);
         let account = Account::new(id, request.method().as_str(), peer.address);
-        let mut response = match self.decided(request, peer, account).await {
+        let answered = match request.uri().path() {
+            SERVICES if request.method() == Method::GET => self.listed(request, peer, account).await,
+            _ => self.decided(request, peer, account).await,
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(denial) => {
                 let nonce = self.nonce();
@@ -99,11 +105,37 @@ impl Door {
                 self.forward(admitted, id, ending).await
             }
             Err(denial) => {
-                if let Err(error) = self.journal.append(&account.denied(&denial)).await {
-                    tracing::error!(request = %id, %error, "a denial was not recorded");
-                }
+                self.record_denial(id, account, &denial).await;
                 Err(denial)
             }
+        }
+    }
+
+    /// Lists services. Nothing is forwarded, so only a refusal is recorded.
+    async fn listed(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        mut account: Account,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let id = account.request;
+        match self.services(request, peer, &mut account).await {
+            Ok(list) => {
+                let mut response = own(StatusCode::OK, "");
+                *response.body_mut() = AnswerBody::Own(Some(list));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Ok(response)
+            }
+            Err(denial) => {
+                self.record_denial(id, account, &denial).await;
+                Err(denial)
+            }
+        }
+    }
+
+    async fn record_denial(&self, id: RequestId, account: Account, denial: &Denial) {
+        if let Err(error) = self.journal.append(&account.denied(denial)).await {
+            tracing::error!(request = %id, %error, "a denial was not recorded");
         }
     }
 

@@ -193,3 +193,24 @@ async fn a_token_for_another_deployment_or_tenant_is_refused() {
     assert_eq!(world.read(&world.writ_of(early)).await.status, 401);
     assert_eq!(&*world.decisions(3).await[2].reason, "token_not_yet");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_is_told_the_services_of_its_writ_and_nobody_else_is_told_anything() {
+    const LIST: &str = "/.writ/services";
+    let world = World::start().await;
+    let writ = world.writ();
+    let list = |proof: &str| format!("GET {LIST} HTTP/1.1\r\n{}\r\n", writ.fields_with(proof));
+    let proof = writ.proof(&writ.proving("GET", LIST));
+    let answer = world.send(list(&proof)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let services = told["services"].as_array().unwrap();
+    assert_eq!(services.len(), 1, "only those that the writ has a capability for: {told}");
+    assert_eq!(services[0]["name"], "notes");
+    assert!(services[0]["origins"][0].as_str().unwrap().starts_with("http://127.0.0.1:"));
+
+    // The proof is used up, and none is as bad as a used one.
+    assert_eq!(world.send(list(&proof)).await.status, 401);
+    let host = world.host();
+    assert_eq!(world.send(format!("GET {LIST} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await.status, 401);
+}
