@@ -18,10 +18,13 @@
 //! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
 //! | `edge` | admit, inject, forward, follow the revocation feed | reach a store; serve without a lease |
 //! | `store` | durable state: SQLite, Postgres | decide |
+//! | `authority` | what is issued, lent, revoked: use cases and their HTTP | trust an edge's word |
 //! | `telemetry` | what a process says about itself | log a token or a secret |
 //! | `cli` | arguments, environment, terminal | hold a rule of its own |
 
 pub mod audit;
+#[cfg(feature = "server")]
+pub mod authority;
 pub mod catalog;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -17,7 +17,7 @@ pub mod operation;
 pub mod profile;
 pub mod proof;
 pub mod raw;
-mod strict_json;
+pub(crate) mod strict_json;
 mod symbols;
 pub mod verify;
 

@@ -8,33 +8,45 @@ use serde_json::value::RawValue;
 
 /// An object, no name twice. The objects within it are checked when they are read.
 #[derive(Debug, Default)]
-pub(super) struct Object(BTreeMap<String, Box<RawValue>>);
+pub(crate) struct Object(BTreeMap<String, Box<RawValue>>);
 
 impl Object {
     /// Reads exactly one object and nothing after it.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.value(name)
     }
 
     /// A whole number, written as one: neither `1.0` nor `1e0`.
-    pub(super) fn integer(&self, name: &str) -> Option<i64> {
+    pub(crate) fn integer(&self, name: &str) -> Option<i64> {
         self.value(name)
     }
 
-    pub(super) fn object(&self, name: &str) -> Option<Self> {
+    pub(crate) fn object(&self, name: &str) -> Option<Self> {
         self.value(name)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    /// An array of texts.
+    #[cfg(feature = "server")]
+    pub(crate) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        self.value(name)
+    }
+
+    /// How many names it has.
+    #[cfg(feature = "server")]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// Whether its names are exactly `names`, which are sorted.
-    pub(super) fn has_exactly(&self, names: &[&str]) -> bool {
+    pub(crate) fn has_exactly(&self, names: &[&str]) -> bool {
         self.0.keys().eq(names)
     }
 

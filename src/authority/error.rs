@@ -1,0 +1,180 @@
+//! What can go wrong at the authority, and the one map to what its callers are told.
+
+use http::StatusCode;
+
+use crate::id::{AgentName, ServiceName};
+use crate::revocation::Target;
+use crate::store::StoreError;
+use crate::token::TokenError;
+use crate::token::proof::ProofError;
+use crate::vault::VaultError;
+use crate::wire::refusal;
+
+/// Why nothing is lent for a writ that an edge shows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WritRefused {
+    /// It is not believed, not current, or not meant for this edge.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It is revoked.
+    #[error("the writ is revoked: {0}")]
+    Revoked(Box<Target>),
+    /// It gives nothing at the service.
+    #[error("the writ has no capability for service `{0}`")]
+    NoCapability(ServiceName),
+}
+
+/// Why the authority did not do what it was asked. Each message is safe to send and says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// No operator secret, or not one of ours. One answer for all of that.
+    #[error(
+        "send `Authorization: Bearer <operator secret>`, the secret that `writ init` or `POST /v1/operators` showed"
+    )]
+    Unauthenticated,
+    /// Too many wrong secrets in a short time.
+    #[error("too many requests with a wrong operator secret: wait a second")]
+    TooManyFailures,
+    /// A part of the request is not what it must be.
+    #[error("{0}")]
+    Malformed(String),
+    /// The body is larger than this route takes.
+    #[error("the body is larger than {0} bytes: send less at once")]
+    TooLarge(usize),
+    /// The body did not come in time.
+    #[error("the body did not arrive in time: send it without pauses")]
+    TooSlow,
+    /// The body is of another type.
+    #[error("send the body as {0}")]
+    MediaType(&'static str),
+    /// No such route.
+    #[error("there is no such route: `spec/openapi.json` lists all of them")]
+    NoRoute,
+    /// The route takes other methods.
+    #[error("this route does not take that method: `spec/openapi.json` lists those it takes")]
+    NoMethod,
+    /// Revoking everything was not confirmed.
+    #[error("this ends every writ of the installation: repeat the request with `\"confirm\": true`")]
+    Unconfirmed,
+    /// The idempotency key was used for something else.
+    #[error("the idempotency key was used for `{0}` before: use a fresh one")]
+    KeyReused(Box<Target>),
+    /// An audience that is not configured.
+    #[error("there is no edge deployment of that name: `authority.audiences` in the settings lists them")]
+    UnknownAudience,
+    /// A new root key must be known everywhere before it signs.
+    #[error("`overlap_s` must be between {min} and {max}, so that every edge knows the key before it signs")]
+    Overlap {
+        /// The least, in seconds.
+        min: u64,
+        /// The most, in seconds.
+        max: u64,
+    },
+    /// No root key signs at present.
+    #[error("no root key signs at present: rotate with `POST /v1/keys`")]
+    NoRootKey,
+    /// A message of an edge without a proof that counts.
+    #[error("{0}")]
+    EdgeProof(#[from] ProofError),
+    /// An edge's proof came a second time.
+    #[error("the proof was used before: make a fresh one for each message")]
+    Replayed,
+    /// Too many proofs are remembered to tell whether one is a replay.
+    #[error("too many messages at once: wait a moment")]
+    Busy,
+    /// The key of a message is no edge's.
+    #[error("no edge has this key: join again with a fresh ticket")]
+    UnknownEdge,
+    /// The edge knows more of the log than there is.
+    #[error(
+        "the revocation log ends before what this edge knows: the authority was restored from an old backup, so join every edge anew"
+    )]
+    LogWentBack,
+    /// A join ticket that buys nothing.
+    #[error("the join ticket was used, has expired or was replaced: make a new one with `writ edge ticket`")]
+    TicketRefused,
+    /// What an edge shipped contradicts what it shipped before.
+    #[error("the records differ from those that are stored, or leave a gap: ship from the stored head on")]
+    AuditConflict,
+    /// A token that an operator showed is not believed.
+    #[error("the token does not count: {0}")]
+    Token(#[from] TokenError),
+    /// Nothing is lent for a writ. Only edges are told.
+    #[error("{0}")]
+    WritRefused(#[from] WritRefused),
+    /// The service has no credential, or it is not stored.
+    #[error("{0}")]
+    NoCredential(String),
+    /// A credential or its kind cannot be stored.
+    #[error(transparent)]
+    Credential(#[from] crate::vault::InvalidCredential),
+    /// An agent that may not be issued writs.
+    #[error("agent `{0}` is disabled")]
+    Disabled(AgentName),
+    /// The state is not there.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A sealed secret does not open.
+    #[error("{0}")]
+    Vault(#[from] VaultError),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: try again")]
+    NoRandomness,
+}
+
+impl AuthorityError {
+    /// The status and the code: the only place where they are decided. `spec/authority.md` lists them.
+    pub const fn status_and_code(&self) -> (StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::TooManyFailures => (S::TOO_MANY_REQUESTS, "too_many_failures"),
+            Self::Malformed(_) | Self::Credential(_) => (S::BAD_REQUEST, "malformed"),
+            Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
+            Self::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "media_type"),
+            Self::NoRoute => (S::NOT_FOUND, "no_route"),
+            Self::NoMethod => (S::METHOD_NOT_ALLOWED, "no_method"),
+            Self::Unconfirmed => (S::BAD_REQUEST, "unconfirmed"),
+            Self::KeyReused(_) => (S::CONFLICT, "key_reused"),
+            Self::UnknownAudience => (S::BAD_REQUEST, "unknown_audience"),
+            Self::Overlap { .. } => (S::BAD_REQUEST, "overlap"),
+            Self::NoRootKey => (S::SERVICE_UNAVAILABLE, "no_root_key"),
+            Self::EdgeProof(_) => (S::UNAUTHORIZED, "invalid_dpop_proof"),
+            Self::Replayed => (S::UNAUTHORIZED, "proof_replayed"),
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy"),
+            Self::UnknownEdge => (S::FORBIDDEN, refusal::UNKNOWN_EDGE),
+            Self::TicketRefused => (S::NOT_FOUND, refusal::TICKET_REFUSED),
+            Self::AuditConflict => (S::CONFLICT, refusal::AUDIT_CONFLICT),
+            Self::LogWentBack => (S::SERVICE_UNAVAILABLE, "log_went_back"),
+            Self::Token(_) => (S::FORBIDDEN, "invalid_token"),
+            Self::WritRefused(_) => (S::UNAUTHORIZED, refusal::WRIT_REFUSED),
+            Self::NoCredential(_) => (S::FORBIDDEN, refusal::NO_CREDENTIAL),
+            Self::Disabled(_) => (S::FORBIDDEN, "disabled"),
+            Self::Store(error) => match error {
+                StoreError::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable"),
+                StoreError::Conflict(_) => (S::CONFLICT, "conflict"),
+                StoreError::NotFound(_) => (S::NOT_FOUND, "not_found"),
+                StoreError::TooNew | StoreError::TooOld => (S::SERVICE_UNAVAILABLE, "database_schema"),
+                StoreError::Unknown(_) => (S::SERVICE_UNAVAILABLE, "outcome_unknown"),
+                StoreError::Corrupt { .. } | StoreError::Failed(_) => (S::INTERNAL_SERVER_ERROR, "internal"),
+            },
+            Self::Vault(_) => (S::INTERNAL_SERVER_ERROR, "vault"),
+            Self::NoRandomness => (S::SERVICE_UNAVAILABLE, "no_randomness"),
+        }
+    }
+
+    /// The sentence for the caller. What a driver or a corrupt row says stays in the log.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Store(StoreError::Corrupt { .. } | StoreError::Failed(_)) => {
+                "the database refused or holds a damaged row: the authority's log says which".into()
+            }
+            Self::Store(StoreError::Unknown(_)) => {
+                "the database went away during the commit: look whether it happened before you repeat it".into()
+            }
+            Self::Store(StoreError::Unavailable(_)) => "the database does not answer: try again".into(),
+            other => other.to_string(),
+        }
+    }
+}

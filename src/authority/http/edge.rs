@@ -1,0 +1,172 @@
+//! `/v1/edge/*`: the messages of `wire`, each proven by the edge's key, each answer signed by the authority's.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::extract::{media_type, parse, read_body};
+use super::problem::{self, PROBLEM_JSON, Problem};
+use crate::authority::{Authority, AuthorityError};
+use crate::key::PublicKey;
+use crate::store::Edge;
+use crate::token::proof::{ProofError, ProofId};
+use crate::wire::{
+    AuditShipment, FeedRequest, JoinRequest, LendRequest, MESSAGE_BYTES_MAX, SIGNATURE_HEADER, sign_reply,
+};
+
+/// The longest message that is not an audit shipment.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// An edge joins with its ticket. Proven by the key it will keep.
+#[utoipa::path(post, path = "/v1/edge/join", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::JoinReply`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn join(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    let message = match Message::open(&authority, "/v1/edge/join", request) {
+        Ok(message) => message,
+        Err(error) => return unsigned(&error),
+    };
+    let id = message.id;
+    let answer = async {
+        let (key, request): (_, JoinRequest) = message.read(&authority, SMALL_BYTES_MAX).await?;
+        authority.join(key, request).await
+    };
+    signed(&authority, id, answer.await)
+}
+
+/// What an edge lacks of log and settings, and its lease.
+#[utoipa::path(post, path = "/v1/edge/feed", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::FeedReply`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn feed(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(&authority, "/v1/edge/feed", request, SMALL_BYTES_MAX, async |edge: Edge, request: FeedRequest| {
+        authority.feed(&edge, &request).await
+    })
+    .await
+}
+
+/// The credential that a live writ is good for.
+#[utoipa::path(post, path = "/v1/edge/lend", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::LendReply`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn lend(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(&authority, "/v1/edge/lend", request, SMALL_BYTES_MAX, async |edge: Edge, request: LendRequest| {
+        authority.lend(&edge, &request).await
+    })
+    .await
+}
+
+/// Records of an edge's journal.
+#[utoipa::path(post, path = "/v1/edge/audit", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::AuditReceipt`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn audit(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(&authority, "/v1/edge/audit", request, MESSAGE_BYTES_MAX, async |edge: Edge, shipment: AuditShipment| {
+        authority.take_shipment(&edge, &shipment).await
+    })
+    .await
+}
+
+/// A message whose head is proven; its body is unread.
+struct Message {
+    path: &'static str,
+    headers: HeaderMap,
+    proof: String,
+    key: PublicKey,
+    id: ProofId,
+    body: Body,
+}
+
+impl Message {
+    fn open(authority: &Authority, path: &'static str, request: Request) -> Result<Self, AuthorityError> {
+        let (parts, body) = request.into_parts();
+        let mut proofs = parts.headers.get_all("dpop").iter();
+        let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing.into()) };
+        let proof = proof.to_str().map_err(|_| ProofError::Malformed("it is not ASCII"))?.to_owned();
+        let (key, checked) = authority.proof_of_head(path, &proof)?;
+        Ok(Self { path, headers: parts.headers, proof, key, id: checked.id, body })
+    }
+
+    /// Reads the body and checks that the proof covers it. The proof is used up.
+    async fn read<T: DeserializeOwned>(
+        self,
+        authority: &Authority,
+        bytes_max: usize,
+    ) -> Result<(PublicKey, T), AuthorityError> {
+        if media_type(&self.headers) != "application/json" {
+            return Err(AuthorityError::MediaType("`application/json`"));
+        }
+        let bytes = read_body(self.body, bytes_max).await?;
+        let (key, _) = authority.proof_of_message(self.path, &self.proof, &bytes)?;
+        Ok((key, parse(&bytes)?))
+    }
+}
+
+/// Answers a message of a registered edge.
+async fn answer<T: DeserializeOwned, R: Serialize>(
+    authority: &Authority,
+    path: &'static str,
+    request: Request,
+    bytes_max: usize,
+    act: impl AsyncFnOnce(Edge, T) -> Result<R, AuthorityError>,
+) -> Response {
+    let message = match Message::open(authority, path, request) {
+        Ok(message) => message,
+        Err(error) => return unsigned(&error),
+    };
+    let id = message.id;
+    let answer = async {
+        // Before the body is read: only an edge may send a long one.
+        let edge = authority.edge(&message.key).await?;
+        let (_, request) = message.read(authority, bytes_max).await?;
+        act(edge, request).await
+    };
+    signed(authority, id, answer.await)
+}
+
+/// An answer that its edge can tell from anybody else's.
+fn signed<R: Serialize>(authority: &Authority, proof: ProofId, answer: Result<R, AuthorityError>) -> Response {
+    let (status, body, content_type) = match answer {
+        Ok(reply) => {
+            // Expect safety: every message of `wire` is a structure with string keys.
+            let body = serde_json::to_vec(&reply).expect("a reply serialises");
+            (StatusCode::OK, body, HeaderValue::from_static("application/json"))
+        }
+        Err(error) => refusal(&error),
+    };
+    let signature = authority.sign_reply(proof, status.as_u16(), &body);
+    let mut response = plain(status, body, content_type);
+    if let Ok(signature) = HeaderValue::from_str(&signature) {
+        response.headers_mut().insert(SIGNATURE_HEADER, signature);
+    }
+    response
+}
+
+/// An answer to nobody in particular: there is no proof that it could be bound to.
+fn unsigned(error: &AuthorityError) -> Response {
+    let (status, body, content_type) = refusal(error);
+    plain(status, body, content_type)
+}
+
+fn refusal(error: &AuthorityError) -> (StatusCode, Vec<u8>, HeaderValue) {
+    problem::log(error);
+    (error.status_and_code().0, Problem::from(error).body(), PROBLEM_JSON)
+}
+
+fn plain(status: StatusCode, body: Vec<u8>, content_type: HeaderValue) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+impl Authority {
+    fn sign_reply(&self, proof: ProofId, status: u16, body: &[u8]) -> String {
+        sign_reply(&self.key, proof, status, body)
+    }
+}

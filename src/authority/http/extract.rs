@@ -1,0 +1,161 @@
+//! What handlers are given: an authenticated operator, and parts of the request that parsed.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt as _, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+
+use crate::authority::assertion::DEFAULT_TENANT;
+use crate::authority::{Authority, AuthorityError};
+use crate::id::{OperatorName, TenantName};
+
+/// The longest JSON body in bytes.
+const JSON_BYTES_MAX: usize = 64 << 10;
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// The longest operator secret that is looked at.
+const SECRET_BYTES_MAX: usize = 256;
+
+/// An authenticated operator: use cases that only operators may call want one.
+pub(super) struct Administrator(pub(super) OperatorName);
+
+impl FromRequestParts<Arc<Authority>> for Administrator {
+    type Rejection = AuthorityError;
+
+    async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let secret = bearer(&parts.headers).ok_or(AuthorityError::Unauthenticated)?;
+        authority.operator(secret).await.map(Self)
+    }
+}
+
+/// The only `Authorization` header, if it is a bearer's.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    let (scheme, secret) = only.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && secret.len() <= SECRET_BYTES_MAX).then_some(secret)
+}
+
+/// Reads a body of at most `bytes_max` bytes.
+pub(super) async fn read_body(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, AuthorityError> {
+    let reading = Limited::new(body, bytes_max).collect();
+    match tokio::time::timeout(BODY_WITHIN, reading).await {
+        Err(_) => Err(AuthorityError::TooSlow),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(AuthorityError::TooLarge(bytes_max)),
+        Ok(Err(_)) => Err(AuthorityError::Malformed("the body broke off: send all of it".into())),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    }
+}
+
+/// The media type without its parameters, lower case; empty when there is none or more than one.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    match (all.next().and_then(|value| value.to_str().ok()), all.next()) {
+        (Some(value), None) => value.split(';').next().unwrap_or("").trim().to_ascii_lowercase(),
+        _ => String::new(),
+    }
+}
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for Body<T> {
+    type Rejection = AuthorityError;
+
+    async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let bytes = json_bytes(request).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that holds a secret: no error about it may quote it.
+pub(super) struct SecretBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for SecretBody<T> {
+    type Rejection = AuthorityError;
+
+    async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let bytes = zeroize::Zeroizing::new(json_bytes(request).await?.to_vec());
+        serde_json::from_slice(&bytes).map(Self).map_err(|_| {
+            AuthorityError::Malformed(
+                "the body is not JSON with exactly the members that `spec/openapi.json` lists, secrets as text".into(),
+            )
+        })
+    }
+}
+
+async fn json_bytes(request: Request) -> Result<Bytes, AuthorityError> {
+    if media_type(request.headers()) != "application/json" {
+        return Err(AuthorityError::MediaType("`application/json`"));
+    }
+    read_body(request.into_body(), JSON_BYTES_MAX).await
+}
+
+/// Reads JSON; the message says where it is wrong.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AuthorityError> {
+    serde_json::from_slice(bytes).map_err(|error| AuthorityError::Malformed(format!("the body does not fit: {error}")))
+}
+
+/// The query.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Authority>> for Params<T> {
+    type Rejection = AuthorityError;
+
+    async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let query = Query::<T>::from_request_parts(parts, authority).await;
+        query.map(|Query(query)| Self(query)).map_err(|error| {
+            let message = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            AuthorityError::Malformed(format!("the query does not fit: {message}"))
+        })
+    }
+}
+
+/// The only variable segment of the path.
+pub(super) struct Segment<T>(pub(super) T);
+
+impl<T> FromRequestParts<Arc<Authority>> for Segment<T>
+where
+    T: FromStr + Send,
+    T::Err: std::fmt::Display,
+{
+    type Rejection = AuthorityError;
+
+    async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let malformed = |message: String| AuthorityError::Malformed(format!("the path does not fit: {message}"));
+        let Path(text) = Path::<String>::from_request_parts(parts, authority)
+            .await
+            .map_err(|_| malformed("a segment is not valid UTF-8".into()))?;
+        text.parse().map(Self).map_err(|error: T::Err| malformed(error.to_string()))
+    }
+}
+
+/// Whose things are meant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OfTenant {
+    /// The tenant; `default` if not given.
+    #[param(value_type = Option<String>)]
+    tenant: Option<TenantName>,
+}
+
+impl OfTenant {
+    pub(super) fn tenant(self) -> TenantName {
+        or_default(self.tenant)
+    }
+}
+
+/// The tenant that is named, or the default one.
+pub(super) fn or_default(tenant: Option<TenantName>) -> TenantName {
+    // Expect safety: a constant that is a name.
+    tenant.unwrap_or_else(|| DEFAULT_TENANT.parse().expect("`default` is a name"))
+}

@@ -1,0 +1,52 @@
+//! What anybody may ask: how to get a token here, and whether the process lives.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::TOKEN_PATH;
+use super::problem::Problem;
+use crate::authority::{Authority, AuthorityError};
+
+/// Authorization server metadata (RFC 8414).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Metadata {
+    issuer: String,
+    token_endpoint: String,
+    grant_types_supported: [&'static str; 1],
+    response_types_supported: [&'static str; 0],
+    token_endpoint_auth_methods_supported: [&'static str; 1],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 1],
+    dpop_signing_alg_values_supported: [&'static str; 1],
+}
+
+/// Authorization server metadata (RFC 8414).
+#[utoipa::path(get, path = "/.well-known/oauth-authorization-server", tag = "oauth",
+    responses((status = 200, body = Metadata)))]
+pub(super) async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Metadata> {
+    Json(Metadata {
+        issuer: authority.issuer().into(),
+        token_endpoint: format!("{}{TOKEN_PATH}", authority.issuer()),
+        grant_types_supported: ["client_credentials"],
+        response_types_supported: [],
+        token_endpoint_auth_methods_supported: ["private_key_jwt"],
+        token_endpoint_auth_signing_alg_values_supported: ["EdDSA"],
+        dpop_signing_alg_values_supported: ["EdDSA"],
+    })
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, body = String)))]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The process can serve: its keys are loaded and the store answers.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = String), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn readyz(State(authority): State<Arc<Authority>>) -> Result<&'static str, AuthorityError> {
+    authority.ready().await?;
+    Ok("ready\n")
+}

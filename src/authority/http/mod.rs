@@ -1,0 +1,114 @@
+//! The authority's HTTP API: parse, call, answer. `spec/openapi.json` is generated from here, `spec/authority.md` says the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::{HeaderValue, StatusCode, header};
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::authority::{Authority, AuthorityError};
+
+mod agents;
+mod audit;
+mod credentials;
+mod edge;
+mod edges;
+mod extract;
+mod grants;
+mod installation;
+mod keys;
+mod meta;
+mod problem;
+mod revocations;
+mod services;
+mod token;
+
+pub use problem::Problem;
+
+/// The token endpoint.
+pub const TOKEN_PATH: &str = "/oauth/token";
+/// Where the metadata of RFC 8414 stands.
+pub const METADATA_PATH: &str = "/.well-known/oauth-authorization-server";
+
+/// Longer than any answer takes: a revocation waits for leases, and leases are shorter.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "writ authority", description = "Issues, lends and revokes. See spec/authority.md."),
+    modifiers(&Schemes),
+)]
+struct Api;
+
+struct Schemes;
+
+impl utoipa::Modify for Schemes {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let operator = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An operator's secret, as `writ init` or `POST /v1/operators` showed it."));
+        api.components.get_or_insert_default().add_security_scheme("operator", SecurityScheme::Http(operator.build()));
+    }
+}
+
+fn routes() -> OpenApiRouter<Arc<Authority>> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(agents::register, agents::list))
+        .routes(routes!(agents::disable))
+        .routes(routes!(grants::add, grants::list))
+        .routes(routes!(grants::remove))
+        .routes(routes!(services::list))
+        .routes(routes!(services::put, services::show, services::remove))
+        .routes(routes!(credentials::list))
+        .routes(routes!(credentials::put, credentials::remove))
+        .routes(routes!(credentials::rotate))
+        .routes(routes!(edges::list))
+        .routes(routes!(edges::remove))
+        .routes(routes!(edges::ticket))
+        .routes(routes!(keys::list, keys::rotate))
+        .routes(routes!(keys::retire))
+        .routes(routes!(installation::rewrap))
+        .routes(routes!(installation::add_operator))
+        .routes(routes!(revocations::revoke, revocations::list))
+        .routes(routes!(revocations::show))
+        .routes(routes!(audit::query))
+        .routes(routes!(audit::sources))
+        .routes(routes!(audit::checkpoints))
+        .routes(routes!(token::token))
+        .routes(routes!(edge::join))
+        .routes(routes!(edge::feed))
+        .routes(routes!(edge::lend))
+        .routes(routes!(edge::audit))
+        .routes(routes!(meta::metadata))
+        .routes(routes!(meta::healthz))
+        .routes(routes!(meta::readyz))
+}
+
+/// The description of the API, as `spec/openapi.json` holds it.
+pub fn openapi() -> String {
+    // Expect safety: a structure of strings, lists and maps serialises.
+    let mut json = routes().to_openapi().to_pretty_json().expect("the description serialises");
+    json.push('\n');
+    json
+}
+
+/// Everything the authority answers.
+pub(super) fn router(authority: Arc<Authority>) -> Router {
+    let (router, _) = routes().split_for_parts();
+    let no_store = axum::middleware::map_response(async |mut response: axum::response::Response| {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    });
+    router
+        .fallback(async || AuthorityError::NoRoute)
+        .method_not_allowed_fallback(async || AuthorityError::NoMethod)
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, ANSWER_WITHIN))
+        .layer(no_store)
+        .with_state(authority)
+}

@@ -1,0 +1,258 @@
+//! Issuing: from an agent's authenticated request to a writ that its grants allow.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::audit::Actor;
+use crate::authority::assertion::{Assertion, InvalidAssertion};
+use crate::authority::{Authority, AuthorityError, change_with, random};
+use crate::clock::Timestamp;
+use crate::id::{AudienceName, BlockId, Subject};
+use crate::key::sha256;
+use crate::policy::{Grant, Issuance, IssuanceDenied};
+use crate::store::{AgentStatus, IssueContext, IssuedWrit, StoreError};
+use crate::token::chain::{Authority as AuthorityBlock, ProofCovers};
+use crate::token::mint::mint;
+use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
+use crate::token::{Capability, RawToken};
+
+/// How far an edge's clock may be behind, for a fresh writ to be valid there at once.
+const CLOCK_SLACK: Duration = Duration::from_secs(5);
+
+/// A token request in its parts.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// Who asks: an assertion by the agent's registered key.
+    pub assertion: String,
+    /// The client id, where the request names it beside the assertion.
+    pub client_id: Option<String>,
+    /// What is asked for.
+    pub capabilities: Vec<Capability>,
+    /// For how long.
+    pub ttl: Option<Duration>,
+    /// For which edge deployment.
+    pub audience: Option<AudienceName>,
+    /// On behalf of which user: only grants that name this user count.
+    pub subject: Option<Subject>,
+    /// The `DPoP` header.
+    pub proof: Option<String>,
+}
+
+/// A writ that was minted.
+#[derive(Debug)]
+pub struct Issued {
+    /// The writ.
+    pub token: RawToken,
+    /// Whether its holder must prove a key.
+    pub bound: bool,
+    /// How long it lives.
+    pub ttl: Duration,
+    /// What it allows.
+    pub capabilities: Vec<Capability>,
+}
+
+/// Why no writ was issued, in the words of RFC 6749 section 5.2, RFC 8707 and RFC 9449.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// `invalid_client`: it is not shown who asks.
+    #[error("{0}")]
+    Client(String),
+    /// `invalid_dpop_proof`: no key was proven, or another than the registered one.
+    #[error("{0}")]
+    Proof(String),
+    /// `invalid_scope`: no grant covers it.
+    #[error("{0}")]
+    Scope(String),
+    /// `invalid_target`: there is no such edge deployment.
+    #[error("{0}")]
+    Target(String),
+    /// Not the client's fault.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+impl From<StoreError> for IssueError {
+    fn from(error: StoreError) -> Self {
+        Self::Authority(error.into())
+    }
+}
+
+impl From<InvalidAssertion> for IssueError {
+    fn from(error: InvalidAssertion) -> Self {
+        Self::Client(error.to_string())
+    }
+}
+
+impl From<ProofError> for IssueError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Key => Self::Proof("the proof must be by the agent's registered key".into()),
+            other => Self::Proof(other.to_string()),
+        }
+    }
+}
+
+impl From<IssuanceDenied> for IssueError {
+    fn from(error: IssuanceDenied) -> Self {
+        match error {
+            IssuanceDenied::BearerNotGranted => Self::Proof(error.to_string()),
+            IssuanceDenied::NotGranted { .. } | IssuanceDenied::NothingAsked => Self::Scope(error.to_string()),
+        }
+    }
+}
+
+/// One answer for an unknown agent and for a signature that does not hold: a stranger learns no names.
+fn not_registered() -> IssueError {
+    IssueError::Client(
+        "the client assertion is not by a registered agent's key: check the client id and the key with `writ agent list`"
+            .into(),
+    )
+}
+
+impl Authority {
+    /// Issues a writ, or says what would have to change.
+    ///
+    /// Agent, grants and the log's head are read at one moment; the writ carries that head as its epoch. A revocation that
+    /// commits at any later moment has a larger number, and so kills it.
+    pub async fn issue(&self, request: TokenRequest) -> Result<Issued, IssueError> {
+        let now = self.now();
+        let endpoint = self.token_endpoint();
+        let assertion = Assertion::read(&request.assertion, [self.issuer(), &endpoint], now)?;
+        if request.client_id.as_ref().is_some_and(|id| *id != assertion.client) {
+            return Err(InvalidAssertion("its `iss` is not the `client_id` of the request").into());
+        }
+        let audience =
+            self.audience(request.audience.clone()).map_err(|error| IssueError::Target(error.to_string()))?;
+        let context = self.authenticated(&assertion, now).await?;
+        let bound = self.proven_key(&request, &context, &endpoint, now).await?;
+        let grants: Vec<Grant> =
+            context.grants.iter().filter(|grant| grant.to.subject == request.subject).cloned().collect();
+        let issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, request.ttl, bound)
+            .map_err(|denied| on_behalf(denied, request.subject.as_ref()))?;
+        self.minted(context, audience, request.subject, issuance, bound, now).await
+    }
+
+    /// The agent that made the assertion, with what it was granted. The assertion is used up.
+    async fn authenticated(&self, assertion: &Assertion, now: Timestamp) -> Result<IssueContext, IssueError> {
+        let key = match assertion.kid {
+            Some(key) => key,
+            None => {
+                let agents = self.store.agents(&assertion.tenant).await?;
+                let named = agents.into_iter().find(|agent| agent.name == assertion.agent);
+                named.ok_or_else(not_registered)?.key
+            }
+        };
+        // Checked before the store is asked: a stranger costs one signature.
+        if !assertion.is_by(&key) {
+            return Err(not_registered());
+        }
+        let context = match self.store.issue_context(&key).await {
+            Err(StoreError::NotFound(_)) => return Err(not_registered()),
+            other => other?,
+        };
+        if context.agent.name != assertion.agent || context.agent.tenant != assertion.tenant {
+            return Err(not_registered());
+        }
+        if context.agent.status == AgentStatus::Disabled {
+            return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
+        }
+        let (id, until) = assertion.single_use(&key);
+        if !self.store.use_once(&id, until, now).await? {
+            return Err(InvalidAssertion("it was used before: make a fresh one for each request").into());
+        }
+        Ok(context)
+    }
+
+    /// Whether the request proves the agent's key. The proof is used up.
+    async fn proven_key(
+        &self,
+        request: &TokenRequest,
+        context: &IssueContext,
+        endpoint: &str,
+        now: Timestamp,
+    ) -> Result<bool, IssueError> {
+        let Some(proof) = &request.proof else { return Ok(false) };
+        let proven = ProvenRequest { method: "POST", url: endpoint, query: None, body_sha256: None };
+        // Only the registered key: a writ bound to another one would let an agent's assertion be spent by a thief.
+        let key = Some(&context.agent.key);
+        let (_, proof) = proof::check(proof, key, &proven, None, ProofCovers::default(), NonceRule::Optional, now)?;
+        let id = sha256(&[b"writ proof\0".as_slice(), &proof.id.0].concat());
+        if !self.store.use_once(&id, proof.replayable_until, now).await? {
+            return Err(IssueError::Proof("the proof was used before: make a fresh one for each request".into()));
+        }
+        Ok(true)
+    }
+
+    async fn minted(
+        &self,
+        context: IssueContext,
+        audience: AudienceName,
+        subject: Option<Subject>,
+        issuance: Issuance,
+        bound: bool,
+        now: Timestamp,
+    ) -> Result<Issued, IssueError> {
+        let IssueContext { agent, epoch, .. } = context;
+        // Whole seconds, rounded down, as the token has them.
+        let issued = Timestamp::from_secs(now.secs());
+        let block = AuthorityBlock {
+            issuer: self.issuer().into(),
+            audience,
+            tenant: agent.tenant.clone(),
+            subject: subject.clone(),
+            session: None,
+            agent: agent.name.clone(),
+            holder: bound.then_some(agent.key),
+            capabilities: issuance.capabilities.clone(),
+            grants: issuance.grants.clone(),
+            id: BlockId::from_bytes(random()?),
+            // Back by what an edge's clock may be behind.
+            not_before: issued.before(CLOCK_SLACK),
+            expires: issued.after(issuance.ttl),
+            depth_max: issuance.depth_max,
+            epoch,
+            proof_covers: issuance.proof_covers,
+        };
+        let published = self.published.load_full();
+        let (root, root_id) = published.signer(now)?;
+        let seed = zeroize::Zeroizing::new(random()?);
+        let token = mint(&block, root, root_id, &seed, &self.limits).map_err(AuthorityError::from)?;
+        let writ = IssuedWrit {
+            id: block.id,
+            tenant: agent.tenant,
+            agent: agent.name.clone(),
+            subject,
+            grants: issuance.grants,
+            issued,
+            expires: block.expires,
+            epoch,
+        };
+        let detail = json!({
+            "agent": writ.agent,
+            "subject": writ.subject,
+            "capabilities": block.capabilities,
+            "grants": writ.grants,
+            "expires": writ.expires,
+            "epoch": epoch,
+            "holder": block.holder,
+            "audience": block.audience,
+            "root_key": root_id,
+            "token_sha256": hex::encode(token.digest().0),
+        });
+        let event = change_with(Actor::Agent(agent.name), "writ.issue", writ.id, Some(&writ.tenant), detail);
+        self.store.record_issued(&writ, &event).await?;
+        Ok(Issued { token, bound, ttl: issuance.ttl, capabilities: issuance.capabilities })
+    }
+}
+
+/// A denial that names the user too, where one was asked for: grants for an agent itself do not count then.
+fn on_behalf(denied: IssuanceDenied, subject: Option<&Subject>) -> IssueError {
+    match (denied, subject) {
+        (IssuanceDenied::NotGranted { agent, capability }, Some(subject)) => IssueError::Scope(format!(
+            "no grant gives agent `{agent}` the capability `{capability}` on behalf of `{subject}`: an operator can add one \
+             with `writ grant add --subject`"
+        )),
+        (denied, _) => denied.into(),
+    }
+}

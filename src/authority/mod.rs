@@ -1,0 +1,148 @@
+//! The authority: decides what is issued, lent and revoked, and answers for all of it.
+//!
+//! Use cases stand here, without HTTP; `http` parses, calls and answers. The store is the only memory that counts: what is
+//! held here is a copy that is read again before anything depends on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand;
+use tokio::sync::watch;
+
+use crate::audit::{Actor, Change};
+use crate::clock::{Clock, Timestamp};
+use crate::config::authority::AuthorityTerms;
+use crate::id::TenantName;
+use crate::key::KeyPair;
+use crate::policy::Grant;
+use crate::store::{Installation, Store};
+use crate::token::Limits;
+use crate::vault::Keyring;
+
+pub mod agents;
+pub mod assertion;
+pub mod catalog;
+pub mod credentials;
+pub mod edges;
+pub mod error;
+pub mod feed;
+pub mod http;
+pub mod installation;
+pub mod issue;
+pub mod keys;
+pub mod lend;
+pub mod log;
+pub mod presence;
+pub mod receipt;
+pub mod revoke;
+pub mod seen;
+pub mod server;
+pub mod shipment;
+pub mod upkeep;
+
+pub use error::AuthorityError;
+pub use installation::{InitError, OpenError};
+pub use server::RunningAuthority;
+
+use keys::Published;
+use log::RevocationLog;
+use presence::Presence;
+use receipt::Receipts;
+use seen::Seen;
+
+/// How long an entry of the log outlives what it kills, for edges whose wall clock is behind.
+const FORGET_MARGIN: Duration = Duration::from_secs(600);
+
+/// An authority: its state, its keys, and what it knows of its edges.
+pub struct Authority {
+    store: Arc<dyn Store>,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
+    terms: AuthorityTerms,
+    limits: Limits,
+    installation: Installation,
+    key: KeyPair,
+    published: ArcSwap<Published>,
+    log: RevocationLog,
+    presence: Presence,
+    receipts: Receipts,
+    seen: Seen,
+    /// Says `true` once the process is to stop: long polls end at once.
+    stopping: watch::Sender<bool>,
+}
+
+impl Authority {
+    /// The issuer URL that stands in every writ.
+    pub fn issuer(&self) -> &str {
+        &self.installation.issuer
+    }
+
+    /// The key that signs what edges are told, receipts and checkpoints.
+    pub fn public_key(&self) -> crate::key::PublicKey {
+        self.key.public()
+    }
+
+    /// The URL of the token endpoint.
+    pub fn token_endpoint(&self) -> String {
+        format!("{}{}", self.issuer(), http::TOKEN_PATH)
+    }
+
+    /// How it behaves.
+    pub const fn terms(&self) -> &AuthorityTerms {
+        &self.terms
+    }
+
+    /// Whether it can serve: the store answers. The keys are loaded since it was opened.
+    pub async fn ready(&self) -> Result<(), AuthorityError> {
+        Ok(self.store.ready().await?)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The last moment that a writ minted until now can be valid, with a margin.
+    fn forget_after(&self) -> Timestamp {
+        self.now().after(Duration::from_secs(u64::from(Grant::TTL_S_MAX))).after(FORGET_MARGIN)
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Authority({})", self.issuer())
+    }
+}
+
+/// Fresh random bytes.
+fn random<const N: usize>() -> Result<[u8; N], AuthorityError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| AuthorityError::NoRandomness)?;
+    Ok(bytes)
+}
+
+/// An audited change without further facts.
+fn change(actor: Actor, action: &str, object: impl ToString, tenant: Option<&TenantName>) -> Change {
+    Change {
+        actor,
+        action: action.into(),
+        object: object.to_string().into(),
+        tenant: tenant.cloned(),
+        detail: serde_json::Map::new(),
+    }
+}
+
+/// An audited change with further facts: an object, never with a secret.
+fn change_with(
+    actor: Actor,
+    action: &str,
+    object: impl ToString,
+    tenant: Option<&TenantName>,
+    detail: serde_json::Value,
+) -> Change {
+    let detail = match detail {
+        serde_json::Value::Object(detail) => detail,
+        other => serde_json::Map::from_iter([("value".into(), other)]),
+    };
+    Change { detail, ..change(actor, action, object, tenant) }
+}

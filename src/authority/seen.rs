@@ -1,0 +1,89 @@
+//! What this process remembers of its callers: the proofs that edges used, and the operator secrets that were wrong.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::authority::AuthorityError;
+use crate::clock::{Monotonic, Timestamp};
+use crate::token::proof::{Proof, ProofId};
+
+/// The most proofs that are remembered at one time.
+const PROOFS_MAX: usize = 262_144;
+/// The most wrong operator secrets within one [`FAILURE_WINDOW`].
+const FAILURES_MAX: u32 = 100;
+const FAILURE_WINDOW: Duration = Duration::from_secs(1);
+
+/// Proofs of edges within their window, and failed logins.
+///
+/// Of one process: a proof can be replayed at another replica. That is harmless, because the messages are idempotent and the
+/// answer's signature is over the proof's id, so an edge takes it for no other message.
+#[derive(Default)]
+pub(super) struct Seen {
+    proofs: Mutex<HashMap<ProofId, Timestamp>>,
+    failures: Mutex<Option<(Monotonic, u32)>>,
+}
+
+impl Seen {
+    /// Uses up a proof. When too many are remembered, refuses instead of forgetting one that could be replayed.
+    pub(super) fn use_once(&self, proof: Proof, now: Timestamp) -> Result<(), AuthorityError> {
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        if proofs.len() >= PROOFS_MAX {
+            proofs.retain(|_, until| *until >= now);
+        }
+        if proofs.contains_key(&proof.id) {
+            return Err(AuthorityError::Replayed);
+        }
+        if proofs.len() >= PROOFS_MAX {
+            return Err(AuthorityError::Busy);
+        }
+        proofs.insert(proof.id, proof.replayable_until);
+        Ok(())
+    }
+
+    /// Drops the proofs that could no longer be replayed.
+    pub(super) fn forget(&self, now: Timestamp) {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= now);
+    }
+
+    /// An operator secret was wrong.
+    pub(super) fn failed(&self, now: Monotonic) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures = match *failures {
+            Some((since, count)) if now.since(since) < FAILURE_WINDOW => Some((since, count.saturating_add(1))),
+            _ => Some((now, 1)),
+        };
+    }
+
+    /// Whether so many were wrong lately that none is looked at.
+    pub(super) fn too_many_failures(&self, now: Monotonic) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.is_some_and(|(since, count)| count >= FAILURES_MAX && now.since(since) < FAILURE_WINDOW)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_counts_once_as_long_as_it_could_be_replayed() {
+        let seen = Seen::default();
+        let proof = Proof { id: ProofId([1; 16]), replayable_until: Timestamp::from_secs(10) };
+        assert!(seen.use_once(proof, Timestamp::from_secs(0)).is_ok());
+        assert!(matches!(seen.use_once(proof, Timestamp::from_secs(10)), Err(AuthorityError::Replayed)));
+        seen.forget(Timestamp::from_secs(11));
+        assert!(seen.use_once(proof, Timestamp::from_secs(11)).is_ok());
+    }
+
+    #[test]
+    fn wrong_secrets_are_limited_and_the_limit_passes() {
+        let (seen, at) = (Seen::default(), |ms| Monotonic::from_origin(Duration::from_millis(ms)));
+        for _ in 0..FAILURES_MAX {
+            assert!(!seen.too_many_failures(at(0)));
+            seen.failed(at(0));
+        }
+        assert!(seen.too_many_failures(at(999)));
+        assert!(!seen.too_many_failures(at(1000)));
+    }
+}

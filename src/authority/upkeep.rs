@@ -1,0 +1,84 @@
+//! What the authority does without being asked: follow the store, sign the audit chain, forget what is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::audit::{Checkpoint, Head, Source};
+use crate::authority::{Authority, AuthorityError};
+
+/// How often the store is asked for news, whatever its hints say.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+
+impl Authority {
+    /// How long an edge counts as lately registered: longer than any lease, and than the pause between two looks.
+    pub(super) fn registered_window(&self) -> Duration {
+        self.terms.lease + self.terms.drift + 4 * POLL_EVERY
+    }
+
+    /// Follows the store until told to stop, then signs the audit chain's end.
+    pub(super) fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
+        let authority = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut stopping = authority.stopping.subscribe();
+            let mut signed = None;
+            let mut next_checkpoint = authority.clock.monotonic().after(authority.terms.checkpoint_every);
+            let mut healthy = true;
+            while !*stopping.borrow_and_update() {
+                match authority.look().await {
+                    Ok(()) => healthy = true,
+                    Err(error) => {
+                        if healthy {
+                            tracing::warn!(%error, "the store does not answer; edges are refused until it does");
+                        }
+                        healthy = false;
+                    }
+                }
+                if authority.clock.monotonic() >= next_checkpoint {
+                    authority.sign_audit(&mut signed).await;
+                    next_checkpoint = authority.clock.monotonic().after(authority.terms.checkpoint_every);
+                }
+                let hint = async {
+                    // A store that cannot be asked for hints is asked for news at the usual pace.
+                    if authority.store.revocation_hint(authority.log.known()).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    _ = stopping.changed() => {}
+                    _ = tokio::time::timeout(POLL_EVERY, hint) => {}
+                }
+            }
+            authority.sign_audit(&mut signed).await;
+        })
+    }
+
+    /// Reads what is new.
+    async fn look(&self) -> Result<(), AuthorityError> {
+        self.log.catch_up(&*self.store).await?;
+        self.refreshed().await?;
+        self.presence.found(&self.store.edges().await?, self.clock.monotonic(), self.registered_window());
+        let now = self.now();
+        self.log.forget(now);
+        self.seen.forget(now);
+        Ok(())
+    }
+
+    /// Signs where the authority's own audit chain ends, unless that was signed already.
+    async fn sign_audit(&self, signed: &mut Option<Head>) {
+        match self.checkpoint(signed.as_ref()).await {
+            Ok(head) => *signed = Some(head),
+            Err(error) => tracing::warn!(%error, "the audit chain's head was not signed; the next attempt follows"),
+        }
+    }
+
+    async fn checkpoint(&self, signed: Option<&Head>) -> Result<Head, AuthorityError> {
+        let head = self.store.audit_head(&Source::Authority).await?;
+        if signed != Some(&head) && head.seq > 0 {
+            let checkpoint = Checkpoint::sign(Source::Authority, head.clone(), self.now(), &self.key);
+            self.store.add_checkpoint(&checkpoint).await?;
+        }
+        Ok(head)
+    }
+}
