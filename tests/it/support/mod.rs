@@ -1,3 +1,4 @@
 //! What the tests need around the code.
 
+pub(crate) mod authority;
 pub(crate) mod postgres;

@@ -1,0 +1,10 @@
+//! The authority over real sockets, on every back end.
+//!
+//! What counts as failure: an answer that is not the one documented, a change that an error left behind, a receipt before
+//! every edge has it.
+
+mod edges;
+mod installation;
+mod revocations;
+mod routes;
+mod tokens;
