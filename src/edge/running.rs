@@ -20,7 +20,7 @@ use crate::edge::door::Door;
 use crate::edge::follow::{FollowLimits, Follower};
 use crate::edge::inject::Scrubbers;
 use crate::edge::join::Joined;
-use crate::edge::journal::{Journal, OpenError, Settings as JournalSettings};
+use crate::edge::journal::{Journal, OpenError};
 use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::{LendLimits, Lender};
 use crate::edge::nonce::Nonces;
@@ -108,7 +108,7 @@ impl Bound {
         // Only a journal that lost its end needs it: without an answer the edge goes by what its disk has.
         let stored = stored_head(&channel, STORED_HEAD_TIMEOUT).await.ok();
         let (journal, recovered) =
-            Journal::open(&journal_dir, source.clone(), stored.as_ref(), clock.clone(), JournalSettings::default())?;
+            Journal::open(&journal_dir, source.clone(), stored.as_ref(), clock.clone(), config.journal)?;
 
         let used_proofs = UsedProofs::new(config.limits.remembered_proofs_max);
         for used in &recovered.used_proofs {
