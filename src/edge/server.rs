@@ -266,9 +266,21 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Stream
 struct Panicked;
 
 async fn caught(answer: impl Future<Output = Response<AnswerBody>>) -> Result<Response<AnswerBody>, Panicked> {
-    AssertUnwindSafe(answer).catch_unwind().await.map_err(|_| {
+    AssertUnwindSafe(answer).catch_unwind().await.map_err(|_message| {
         // Not the panic's own message: nobody can say what stands in it.
         tracing::error!("a request panicked and was closed; this is a bug in writ");
         Panicked
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_and_nothing_else() {
+        let panics = async { panic!("with a secret in it") };
+        assert!(caught(panics).await.is_err());
+        assert!(caught(async { Response::new(AnswerBody::Own(None)) }).await.is_ok());
+    }
 }

@@ -120,25 +120,3 @@ async fn a_service_at_a_private_address_is_refused_unless_it_is_meant_to_be_ther
         assert!(!answer.text().contains(&upstream[8..]), "{}", answer.text());
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_no_service_may_see_is_not_sent_to_one_without_a_trusted_certificate() {
-    let recorder = super::Recorder::start().await;
-    let text = format!(
-        "name = 'more'\nupstream = 'https://{}'\nallow_private = true\ncredential = 'more-key'\n\
-         [[route]]\nmethods = ['GET']\npath = '/x'\naction = 'read'\nresource = 'x'\n",
-        recorder.address()
-    );
-    let world = World::start_with_services(|_| {}, vec![Service::from_toml(&text).unwrap()]).await;
-    world.authority.store("more", CredentialKind::Bearer, SECRET);
-    let writ = world.writ_of(Authority { capabilities: vec!["more:read:x".parse().unwrap()], ..World::block() });
-    // It speaks no TLS: closing is all it can do.
-    recorder.answer(Script::Bytes(Vec::new()));
-    let sent = tokio::spawn({
-        let (address, request) = (world.edge.address(), writ.get("/more/x"));
-        async move { super::raw::Client::connect(address).await.exchange(request).await }
-    });
-    let answer = sent.await.unwrap();
-    assert!(matches!(answer.status, 502 | 504), "{}", answer.text());
-    assert!(recorder.seen().is_empty());
-}

@@ -11,6 +11,7 @@ mod path;
 mod possession;
 mod raw;
 mod streams;
+mod tls;
 mod upstream;
 
 use std::time::Duration;

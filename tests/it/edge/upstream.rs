@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -43,6 +44,11 @@ pub(crate) enum Script {
     Silence,
 }
 
+/// Plain, or over TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// A recording service.
 #[derive(Clone)]
 pub(crate) struct Recorder(Arc<Inner>);
@@ -63,6 +69,11 @@ pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nco
 
 impl Recorder {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Over TLS, if there is an acceptor.
+    pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let recorder = Self(Arc::new(Inner {
             address: listener.local_addr().unwrap(),
@@ -77,8 +88,13 @@ impl Recorder {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 accepting.0.connections.send_modify(|count| *count += 1);
-                let serving = accepting.clone();
-                tokio::spawn(async move { serving.serve(stream).await });
+                let (serving, tls) = (accepting.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serving.serve(stream).await,
+                        Some(tls) => serving.serve(tls.accept(stream).await.ok()?).await,
+                    }
+                });
             }
         });
         recorder
@@ -118,7 +134,7 @@ impl Recorder {
         tokio::time::timeout(super::PATIENCE, cut).await.expect("the stream is cut").unwrap();
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> Option<()> {
+    async fn serve(&self, mut stream: impl Stream) -> Option<()> {
         let mut buffer = Vec::new();
         loop {
             let end = loop {
@@ -169,7 +185,7 @@ impl Recorder {
         }
     }
 
-    async fn stream_events(&self, stream: &mut TcpStream) -> Option<()> {
+    async fn stream_events(&self, stream: &mut impl Stream) -> Option<()> {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         stream.write_all(head).await.ok()?;
         let mut events = self.0.events.subscribe();
