@@ -1,5 +1,7 @@
 //! A transaction over a pooled connection.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use deadpool_postgres::{Client, Object};
 use futures_util::future::try_join_all;
@@ -9,6 +11,8 @@ use crate::store::database::{DbError, Row, Statement, Transaction, Value};
 
 /// How many statements are sent ahead of their answers.
 const PIPELINED: usize = 30;
+/// How many rows one statement inserts where there are many: a shipment must not hold up a revocation for long.
+const ROWS_TOGETHER: usize = 50;
 
 /// Holds a connection until it is committed or dropped.
 pub(super) struct PostgresTransaction {
@@ -44,12 +48,25 @@ impl Transaction for PostgresTransaction {
         let client = self.client();
         let mut calls = Vec::new();
         for statement in &statements {
-            let prepared = client.prepare_cached(&statement.sql).await?;
-            calls.extend(statement.rows.iter().map(|params| (prepared.clone(), params)));
+            let (mut together, mut alone) = (None, None);
+            for rows in chunks(&statement.rows) {
+                let prepared = match rows {
+                    [_] => &mut alone,
+                    _ => &mut together,
+                };
+                if prepared.is_none() {
+                    *prepared = Some(client.prepare_cached(&with_rows(&statement.sql, rows)).await?);
+                }
+                calls.extend(prepared.clone().map(|prepared| (prepared, rows)));
+            }
         }
         for calls in calls.chunks(PIPELINED) {
             // Each sends when it is first polled, and up to thirty are polled in order.
-            try_join_all(calls.iter().map(|(prepared, params)| client.execute_raw(prepared, params.iter()))).await?;
+            try_join_all(calls.iter().map(|(prepared, rows)| {
+                let params: Vec<&Value> = rows.iter().flatten().collect();
+                client.execute_raw(prepared, params)
+            }))
+            .await?;
         }
         Ok(())
     }
@@ -80,6 +97,54 @@ impl Drop for PostgresTransaction {
             })),
             // Closing the connection rolls back.
             Err(_) => drop(Object::take(client)),
+        }
+    }
+}
+
+/// Rows in groups of [`ROWS_TOGETHER`], the rest one by one: two statements to prepare for each table, not fifty.
+fn chunks(rows: &[Vec<Value>]) -> impl Iterator<Item = &[Vec<Value>]> {
+    let groups = rows.chunks_exact(ROWS_TOGETHER);
+    let rest = groups.remainder();
+    groups.chain(rest.chunks(1))
+}
+
+/// The statement with `VALUES ($1, …), ($3, …)` for that many rows, where `sql` has it for one.
+fn with_rows<'a>(sql: &'a str, rows: &[Vec<Value>]) -> Cow<'a, str> {
+    let (Some(start), [first, _, ..]) = (sql.find("VALUES ("), rows) else { return Cow::Borrowed(sql) };
+    let start = start + "VALUES ".len();
+    let end = sql[start..].find(')').map_or(sql.len(), |end| start + end + 1);
+    let mut longer = sql[..start].to_owned();
+    for row in 0..rows.len() {
+        let places: Vec<String> = (1..=first.len()).map(|place| format!("${}", row * first.len() + place)).collect();
+        longer.push_str(if row == 0 { "(" } else { ", (" });
+        longer.push_str(&places.join(", "));
+        longer.push(')');
+    }
+    longer.push_str(&sql[end..]);
+    Cow::Owned(longer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_stretched_to_its_rows() {
+        let sql = "INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT (a) DO NOTHING";
+        let row = vec![Value::Null, Value::Null];
+        assert_eq!(with_rows(sql, std::slice::from_ref(&row)), sql);
+        assert_eq!(
+            with_rows(sql, &[row.clone(), row]),
+            "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT (a) DO NOTHING"
+        );
+    }
+
+    #[test]
+    fn every_row_is_in_one_group_and_in_order() {
+        for n in [0, 1, 49, 50, 51, 149, 150] {
+            let rows: Vec<Vec<Value>> = (0..n).map(|i| vec![Value::Int(i)]).collect();
+            assert!(chunks(&rows).all(|group| group.len() == 1 || group.len() == ROWS_TOGETHER));
+            assert!(chunks(&rows).flatten().eq(&rows));
         }
     }
 }
