@@ -302,7 +302,7 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
         return Err(Refusal::TooLarge);
     }
     // `#` is cut off and forgotten by the library; the others it refuses by itself, without a word to anybody.
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'<' | b'>' | b'`');
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`');
     if target.first() != Some(&b'/') || !target.iter().all(plain) {
         return Err(Refusal::Target);
     }
