@@ -8,6 +8,7 @@ mod double;
 mod feed;
 mod join;
 mod lend;
+mod real;
 mod ship;
 mod streams;
 

@@ -57,7 +57,7 @@ fn shipping(double: &Double, journal: &Journal) -> JoinHandle<ShipStopped> {
     tokio::spawn(shipper(&Arc::new(channel(&[double])), journal).run())
 }
 
-async fn append(journal: &Journal, range: std::ops::Range<u8>) {
+pub(super) async fn append(journal: &Journal, range: std::ops::Range<u8>) {
     for n in range {
         journal.append(&denial(n)).await.unwrap();
     }
