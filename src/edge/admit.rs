@@ -100,12 +100,7 @@ impl Door {
     }
 
     /// Every check that comes before a service is looked for.
-    async fn enter(
-        &self,
-        request: Request<Incoming>,
-        peer: &Peer,
-        account: &mut Account,
-    ) -> Result<Entered, Denial> {
+    async fn enter(&self, request: Request<Incoming>, peer: &Peer, account: &mut Account) -> Result<Entered, Denial> {
         let (parts, body) = request.into_parts();
         let target = self.received(&parts, &body, peer)?;
         account.path = target.path().into();

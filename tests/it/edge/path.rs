@@ -277,3 +277,62 @@ async fn an_edge_that_is_told_to_stop_finishes_what_it_began() {
     tokio::time::timeout(super::PATIENCE + LEASE, stopping).await.unwrap().unwrap();
     eventually("the last records are shipped", || authority.events().len() == 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_request_is_answered_with_the_length_and_without_the_body() {
+    let world = World::start().await;
+    world.upstream.answer(Script::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n".to_vec()));
+    let writ = world.writ();
+    let mut client = super::raw::Client::connect(world.edge.address()).await;
+    let fields = writ.fields("HEAD", "/notes/notes/7");
+    client.write(format!("HEAD /notes/notes/7 HTTP/1.1\r\n{fields}\r\n")).await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("content-length: 1234\r\n"), "{head}");
+    assert_eq!(world.upstream.seen()[0].line(), "HEAD /v1/notes/7 HTTP/1.1");
+    assert_eq!(finish(&world.outcome().await), ("completed", ""));
+    world.upstream.answer(Script::Bytes(super::upstream::OK.to_vec()));
+    assert_eq!(client.exchange(writ.get("/notes/notes/7")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_not_passed_on_as_a_whole_one() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ] {
+        let world = World::start().await;
+        world.upstream.answer(Script::Last(answer.as_bytes().to_vec()));
+        let mut client = super::raw::Client::connect(world.edge.address()).await;
+        client.write(world.writ().get("/notes/notes/7")).await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        if head.contains("chunked") {
+            assert_eq!(client.chunk().await, Ok(Some(b"hello".to_vec())));
+            assert_eq!(client.chunk().await, Err(()));
+        } else {
+            assert_eq!(client.rest().await, b"hello");
+        }
+        assert_eq!(finish(&world.outcome().await), ("failed", "upstream_broken"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_http_is_a_502() {
+    let world = World::start().await;
+    world.upstream.answer(Script::Last(b"SSH-2.0-OpenSSH\r\n".to_vec()));
+    let answer = world.read(&world.writ()).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(finish(&world.outcome().await), ("failed", "upstream_broken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_goes_away_before_the_answer_ends_the_exchange_with_the_service() {
+    let world = World::start().await;
+    world.upstream.answer(Script::Silence);
+    let mut client = super::raw::Client::connect(world.edge.address()).await;
+    client.write(world.writ().get("/notes/notes/7")).await;
+    eventually("the service got it", || world.upstream.seen().len() == 1).await;
+    drop(client);
+    world.upstream.cut().await;
+    assert_eq!(finish(&world.outcome().await), ("abandoned", ""));
+}

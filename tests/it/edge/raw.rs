@@ -93,6 +93,12 @@ impl Client {
         }
     }
 
+    /// Everything until the other side closes.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while self.more().await > 0 {}
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Whether the other side has closed the connection, and said nothing more before.
     pub(crate) async fn is_closed(&mut self) -> bool {
         self.more().await == 0 && self.buffer.is_empty()

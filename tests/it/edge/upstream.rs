@@ -36,6 +36,8 @@ impl Seen {
 pub(crate) enum Script {
     /// These bytes, whatever came.
     Bytes(Vec<u8>),
+    /// These bytes, and then the end of the connection.
+    Last(Vec<u8>),
     /// The head and one event, then one event each time the test says so, until the connection ends.
     Events,
     /// The head and the body of the request as the answer's body.
@@ -164,6 +166,10 @@ impl Recorder {
             let script = self.0.script.lock().unwrap().clone();
             match script {
                 Script::Bytes(bytes) => stream.write_all(&bytes).await.ok()?,
+                Script::Last(bytes) => {
+                    stream.write_all(&bytes).await.ok()?;
+                    return None;
+                }
                 Script::Echo => {
                     let text = [seen.head.as_bytes(), &seen.body].concat();
                     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", text.len());
