@@ -11,16 +11,19 @@ use crate::cli::operate::{agent, audit, credential, grant, key, operator, revoke
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
+mod dev;
 mod explain;
 mod failure;
 mod files;
 mod hop;
+mod init;
 mod inspect;
 mod operate;
 mod output;
 mod remote;
 mod request;
 mod run;
+mod serve;
 mod time;
 mod token;
 mod tree;
@@ -52,6 +55,16 @@ struct Global {
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Command {
+    /// Show everything in a minute, in one process, with nothing to configure; then keep serving.
+    Dev(dev::DevArgs),
+    /// Make a new installation: settings, key-encryption key, database, and the first operator.
+    Init(init::InitArgs),
+    /// Run an authority.
+    Serve(serve::ServeArgs),
+    /// Run an edge, or see to edges: `ticket`, `list`, `remove`.
+    Edge(serve::EdgeArgs),
+    /// Bring the database's schema up to date.
+    Migrate(init::MigrateArgs),
     /// Agents: their keys, who is registered.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -130,6 +143,11 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self, context: Context) -> Result<(), Failure> {
         match self {
+            Self::Dev(args) => online(args.run(context)),
+            Self::Init(args) => online(args.run(context)),
+            Self::Serve(args) => online(args.run(context)),
+            Self::Edge(args) => online(args.run(context)),
+            Self::Migrate(args) => online(args.run(context)),
             Self::Agent(command) => command.run(context),
             Self::Service(command) => online(command.run(context)),
             Self::Credential(command) => online(command.run(context)),

@@ -183,9 +183,8 @@ pub(crate) async fn started(
 ) -> Result<RunningEdge, Failure> {
     let mut roots = TrustedRoots::web();
     for path in &config.extra_roots {
-        roots = roots
-            .with_pem(read_text(path)?.as_bytes())
-            .map_err(|error| Failure::from(error).during(path.display()))?;
+        roots =
+            roots.with_pem(read_text(path)?.as_bytes()).map_err(|error| Failure::from(error).during(path.display()))?;
     }
     let (state, nonce) = (config.state.clone(), config.nonce == NonceMode::Demanded);
     let bound = Bound::bind(config).await?;

@@ -42,12 +42,13 @@ pub(crate) fn parse_moment(text: &str) -> Result<Timestamp, String> {
 pub(crate) fn relative(then: Timestamp, now: Timestamp) -> String {
     let (length, ahead) = if then >= now { (then.since(now), true) } else { (now.since(then), false) };
     let seconds = length.as_secs();
+    // Rounded: what was asked for an hour a moment ago ends in 60 minutes, not in 59.
     let (count, unit) = match seconds {
         0 => return "now".to_owned(),
         1..=119 => (seconds, "second"),
-        120..=7199 => (seconds / 60, "minute"),
-        7200..=172_799 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
+        120..=7199 => ((seconds + 30) / 60, "minute"),
+        7200..=172_799 => ((seconds + 1800) / 3600, "hour"),
+        _ => ((seconds + 43_200) / 86_400, "day"),
     };
     let plural = if count == 1 { "" } else { "s" };
     if ahead { format!("in {count} {unit}{plural}") } else { format!("{count} {unit}{plural} ago") }
@@ -81,6 +82,7 @@ mod tests {
             (1, "in 1 second"),
             (90, "in 90 seconds"),
             (720, "in 12 minutes"),
+            (3599, "in 60 minutes"),
             (-10_800, "3 hours ago"),
             (172_800, "in 2 days"),
         ] {

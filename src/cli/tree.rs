@@ -17,16 +17,19 @@ pub(crate) enum Signatures {
     Hold,
 }
 
-/// Draws `chain` as it stands at `now`.
+/// Draws `chain` as it stands at `now`, under what is true of all of it.
 pub(crate) fn draw(chain: &Chain, signatures: Signatures, now: Timestamp) -> String {
     let mut tree = Tree { chain, now, lines: Vec::new() };
     tree.heading(signatures);
-    tree.authority();
-    for (index, hop) in chain.hops().iter().enumerate() {
-        tree.hop(index, hop);
-    }
-    tree.narrowings(chain.hops().len());
-    tree.end();
+    tree.lines.push(String::new());
+    tree.holders();
+    tree.lines.join("\n")
+}
+
+/// Draws who holds `chain` and how they came to it.
+pub(crate) fn draw_holders(chain: &Chain, now: Timestamp) -> String {
+    let mut tree = Tree { chain, now, lines: Vec::new() };
+    tree.holders();
     tree.lines.join("\n")
 }
 
@@ -74,7 +77,15 @@ impl Tree<'_> {
             (false, left) => format!("{left} more times"),
         };
         self.row(0, "handing on", &handing_on);
-        self.lines.push(String::new());
+    }
+
+    fn holders(&mut self) {
+        self.authority();
+        for (index, hop) in self.chain.hops().iter().enumerate() {
+            self.hop(index, hop);
+        }
+        self.narrowings(self.chain.hops().len());
+        self.end();
     }
 
     fn authority(&mut self) {

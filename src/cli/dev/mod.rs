@@ -26,9 +26,8 @@ impl DevArgs {
         let ready = SystemClock.monotonic().since(began);
         let told = story::tell(context, &stage, ready).await;
         if self.check {
-            let ended = told.and_then(|steps| {
-                context.out.raw(&format!("\n{} all {steps} steps went as told.", good("ok")))
-            });
+            let ended =
+                told.and_then(|steps| context.out.raw(&format!("\n{} all {steps} steps went as told.", good("ok"))));
             stage.clear().await;
             return ended;
         }

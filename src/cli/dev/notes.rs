@@ -87,7 +87,8 @@ fn behind(router: Router, door: Door) -> Router {
 }
 
 async fn check_key(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(door.header).and_then(|value| value.as_bytes().strip_prefix(door.prefix.as_bytes()));
+    let shown =
+        request.headers().get(door.header).and_then(|value| value.as_bytes().strip_prefix(door.prefix.as_bytes()));
     match shown {
         Some(key) if equal_in_constant_time(key, door.key.expose().as_bytes()) => next.run(request).await,
         _ => refused(StatusCode::UNAUTHORIZED, "this service needs its secret key"),

@@ -124,7 +124,8 @@ async fn installed(folder: &Folder, issuer: &Issuer) -> Result<(Arc<Authority>, 
     let keyring = keyring(&KekSource::Files(vec![kek]))?;
     let store = store::open(&StoreUrl::sqlite(folder.file("writ.db"))).await?;
     let secret = Authority::init(&*store, &keyring, &SystemClock, issuer, "admin".parse()?).await?;
-    let authority = Authority::open(store, keyring, Arc::new(SystemClock), AuthorityTerms::default(), Some(issuer)).await?;
+    let authority =
+        Authority::open(store, keyring, Arc::new(SystemClock), AuthorityTerms::default(), Some(issuer)).await?;
     Ok((authority, secret))
 }
 

@@ -14,11 +14,11 @@ use crate::cli::dev::heading;
 use crate::cli::dev::stage::Stage;
 use crate::cli::failure::Failure;
 use crate::cli::files::{random, write_private};
-use crate::cli::operate::audit::{checked_chains, latest_lines};
+use crate::cli::operate::audit::{checked_chains, told_lines};
 use crate::cli::operate::key::Published;
 use crate::cli::output::{bad, faint, good, plain_line, strong, term};
 use crate::cli::request::{AgentCredentials, Wish, issued};
-use crate::cli::tree::{Signatures, draw};
+use crate::cli::tree::{Signatures, draw, draw_holders};
 use crate::clock::{Clock as _, SystemClock};
 use crate::id::BlockId;
 use crate::key::KeyPair;
@@ -63,7 +63,11 @@ impl Teller<'_> {
     fn opening(&self, ready: Duration) -> String {
         let row = |what: &str, at: &str, does: &str| format!("  {:<11} {:<24} {}", what, at, faint(does));
         [
-            format!("{} One process, five listening sockets, ready in {} ms.\n", strong("writ dev."), ready.as_millis()),
+            format!(
+                "{} One process, five listening sockets, ready in {} ms.\n",
+                strong("writ dev."),
+                ready.as_millis()
+            ),
             row("authority", self.stage.issuer.as_str(), "issues, lends and revokes; its store is a SQLite file"),
             row("edge", &self.stage.edge_origin(), "checks every call, and adds what the agent may not see"),
             row("notes", &format!("http://{}", self.stage.notes), "a service with a secret key of its own"),
@@ -78,19 +82,24 @@ impl Teller<'_> {
         let answer = direct.call(None, Method::GET, "/notes/team/standup", None).await?;
         must(answer.status == StatusCode::UNAUTHORIZED, "the notes answered without their key")?;
         self.exchange("anybody", "GET", "/notes/team/standup, straight at the notes", answer.status, &answer.text)?;
-        self.say(&faint("  The key is in the authority's vault. It leaves it for the memory of an edge, and nothing else."))
+        self.say(&faint(
+            "  The key is in the authority's vault. It leaves it for the memory of an edge, and nothing else.",
+        ))
     }
 
     async fn issued(&self) -> Result<RawToken, Failure> {
         self.say(&heading(2, "The agent `planner` asks for a writ, and proves its key"))?;
         let token = self.request().await?;
-        self.say(&indented(&self.drawn(&token).await?))?;
+        let keys = Published::of(&self.stage.remote).await?.keys();
+        let chain = verify(&token, &keys, &Limits::default())?;
+        self.say(&indented(&draw(&chain, Signatures::Hold, self.context.now())))?;
         Ok(token)
     }
 
     async fn request(&self) -> Result<RawToken, Failure> {
         let key = KeyPair::from_seed(self.stage.planner.seed().expose());
-        let credentials = AgentCredentials { tenant: self.stage.remote.tenant().clone(), agent: "planner".parse()?, key };
+        let credentials =
+            AgentCredentials { tenant: self.stage.remote.tenant().clone(), agent: "planner".parse()?, key };
         let scope = vec!["notes:/:team".parse()?, "calendar:events/read:team".parse()?];
         let wish = Wish { scope, lasting: Some(Duration::from_secs(3600)), audience: None, subject: None };
         issued(&self.stage.remote, &credentials, &wish, self.context.now()).await
@@ -99,7 +108,10 @@ impl Teller<'_> {
     async fn handed_on(&self, token: &RawToken) -> Result<RawToken, Failure> {
         self.say(&heading(3, "It hands a part of it on to `summariser`, offline: nobody was asked, nobody was told"))?;
         let handed = self.hop(token, Duration::from_secs(1200))?;
-        self.say(&indented(&self.drawn(&handed).await?))?;
+        let keys = Published::of(&self.stage.remote).await?.keys();
+        let chain = verify(&handed, &keys, &Limits::default())?;
+        must(chain.hops().len() == 1, "the hop is missing")?;
+        self.say(&indented(&draw_holders(&chain, self.context.now())))?;
         Ok(handed)
     }
 
@@ -116,18 +128,15 @@ impl Teller<'_> {
         Ok(delegate(token, &self.stage.planner, &hop, &random()?, &Limits::default())?)
     }
 
-    async fn drawn(&self, token: &RawToken) -> Result<String, Failure> {
-        let keys = Published::of(&self.stage.remote).await?.keys();
-        Ok(draw(&verify(token, &keys, &Limits::default())?, Signatures::Hold, self.context.now()))
-    }
-
     async fn read(&self, token: &RawToken) -> Result<(), Failure> {
         self.say(&heading(4, "`summariser` reads a note"))?;
         let answer = self.edge.call(Some(self.summariser(token)), Method::GET, NOTE, None).await?;
         must(answer.status == StatusCode::OK, &format!("reading was answered {} {}", answer.status, answer.text))?;
         must(answer.json()["text"].is_string(), "the note has no text")?;
         self.exchange("summariser", "GET", NOTE, answer.status, &answer.text)?;
-        self.say(&faint("  The edge checked signatures, proof, revocations and the route, wrote it down, and added the secret key."))
+        self.say(&faint(
+            "  The edge checked signatures, proof, revocations and the route, wrote it down, and added the secret key.",
+        ))
     }
 
     async fn write(&self, token: &RawToken) -> Result<(), Failure> {
@@ -139,7 +148,10 @@ impl Teller<'_> {
         must(answer.headers.contains_key("writ-edge"), "the denial is not marked as the edge's own")?;
         must(problem["code"] == "insufficient_scope", &format!("the denial says {}", answer.text))?;
         let asked = text(&problem, &["needed", "ask_for", "capability"]);
-        must(asked.as_deref() == Some("notes:write:team/standup"), &format!("it says what to ask for: {}", answer.text))?;
+        must(
+            asked.as_deref() == Some("notes:write:team/standup"),
+            &format!("it says what to ask for: {}", answer.text),
+        )?;
         self.exchange("summariser", "PUT", NOTE, answer.status, &text(&problem, &["detail"]).unwrap_or_default())?;
         self.say(&format!("  {} {}", faint("It is told what to ask for:"), term(asked.unwrap_or_default())))
     }
@@ -157,17 +169,24 @@ impl Teller<'_> {
         let took = SystemClock.monotonic().since(began);
         must(receipt["edges"][0]["how"] == "acknowledged", &format!("the edge has not acknowledged: {receipt}"))?;
         self.say(&format!(
-            "  {} {}: the edge knows, and the receipt that says so is signed. {} after the operator pressed enter.",
-            bad("revoked"),
+            "  operator  {} {}\n  {}  {} after the call began, a signed receipt says: the edge knows",
+            strong("revoke"),
             faint(text(&receipt, &["target"]).unwrap_or_default()),
+            bad("revoked"),
             strong(format!("{:.1} ms", took.as_secs_f64() * 1000.0))
         ))?;
         must(ended(&mut stream).await, "the open stream goes on")?;
-        self.say(&format!("  {} The stream that was open is cut.", bad("cut")))?;
+        self.say(&format!("  {}      the stream that was open has ended", bad("cut")))?;
 
         let answer = self.edge.call(Some(self.summariser(handed)), Method::GET, NOTE, None).await?;
         must(answer.status == StatusCode::UNAUTHORIZED, &format!("a revoked chain was answered {}", answer.status))?;
-        self.exchange("summariser", "GET", NOTE, answer.status, &text(&answer.json(), &["detail"]).unwrap_or_default())?;
+        self.exchange(
+            "summariser",
+            "GET",
+            NOTE,
+            answer.status,
+            &text(&answer.json(), &["detail"]).unwrap_or_default(),
+        )?;
         self.say(&faint("  Nobody knew the sub-agent or its hop: they hung below what was revoked."))
     }
 
@@ -175,7 +194,7 @@ impl Teller<'_> {
         self.say(&heading(7, "All of it is on record, in hash chains with signed checkpoints"))?;
         let deadline = SystemClock.monotonic().after(PATIENCE);
         let lines = loop {
-            let lines = latest_lines(&self.stage.remote, "edge:edge-1").await?;
+            let lines = told_lines(&self.stage.remote, "edge:edge-1").await?;
             // Two allowed calls with their outcomes, one denied, one after the revocation.
             if lines.len() >= 6 || SystemClock.monotonic() > deadline {
                 break lines;
@@ -187,7 +206,11 @@ impl Teller<'_> {
         let reports = checked_chains(&self.stage.remote, Vec::new()).await?;
         must(!reports.is_empty() && reports.iter().all(Report::is_sound), "the record is not whole")?;
         let records: u64 = reports.iter().map(|report| report.records).sum();
-        self.say(&format!("  {} {records} records in {} chains, nothing changed or missing.", good("whole"), reports.len()))
+        self.say(&format!(
+            "  {} {records} records in {} chains, nothing changed or missing.",
+            good("whole"),
+            reports.len()
+        ))
     }
 
     fn summariser<'t>(&'t self, token: &'t RawToken) -> As<'t> {
@@ -206,7 +229,10 @@ fn text(value: &Value, keys: &[&str]) -> Option<String> {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| if line.is_empty() { String::new() } else { format!("  {line}") }).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| if line.is_empty() { String::new() } else { format!("  {line}") })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Whether something comes through a stream.

@@ -221,10 +221,10 @@ async fn of_chain(remote: &Remote, source: &Source, after: Option<u64>) -> Resul
     page(remote, None, &pairs).await
 }
 
-/// The records of one chain, each as a line for a person.
-pub(crate) async fn latest_lines(remote: &Remote, source: &str) -> Result<Vec<String>, Failure> {
+/// What happened in one chain, each record as a line for a person.
+pub(crate) async fn told_lines(remote: &Remote, source: &str) -> Result<Vec<String>, Failure> {
     let records = page(remote, None, &[("source", source.to_owned())]).await?;
-    Ok(records.iter().map(|positioned| shown::line(&positioned.record)).collect())
+    Ok(records.iter().map(|positioned| shown::told(&positioned.record)).collect())
 }
 
 /// Checks every chain against the keys that are known, or those that the authority names now.

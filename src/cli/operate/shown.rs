@@ -5,9 +5,14 @@ use crate::cli::output::{bad, doubtful, faint, good, plain_line, strong, term};
 use crate::cli::time::moment;
 use crate::cli::tree::short;
 
-/// One line: when, what, who.
+/// One line: when, in whose chain, what, who.
 pub(super) fn line(record: &Record) -> String {
-    let told = match serde_json::from_str::<Event>(record.event.get()) {
+    format!("{}  {}  {}", faint(moment(record.at)), faint(&record.source), told(record))
+}
+
+/// What happened, without when and where.
+pub(super) fn told(record: &Record) -> String {
+    match serde_json::from_str::<Event>(record.event.get()) {
         Ok(Event::Decision(decision)) => decision_told(&decision),
         Ok(Event::Outcome(outcome)) => outcome_told(&outcome),
         Ok(Event::Change(change)) => {
@@ -21,8 +26,7 @@ pub(super) fn line(record: &Record) -> String {
             )
         }
         Err(_) => doubtful("written by another version of writ: `--json` shows it"),
-    };
-    format!("{}  {}  {told}", faint(moment(record.at)), faint(&record.source))
+    }
 }
 
 fn decision_told(decision: &Decision) -> String {

@@ -1,5 +1,6 @@
 //! The real binary, from outside: what it prints and how it exits.
 
+mod dev;
 mod offline;
 
 use std::io::Write as _;
