@@ -44,6 +44,9 @@ pub enum AuthorityError {
     /// The body did not come in time.
     #[error("the body did not arrive in time: send it without pauses")]
     TooSlow,
+    /// The answer took longer than any answer should.
+    #[error("the answer took too long: look whether it happened before you repeat it")]
+    Overran,
     /// The body is of another type.
     #[error("send the body as {0}")]
     MediaType(&'static str),
@@ -132,6 +135,7 @@ impl AuthorityError {
             Self::Malformed(_) | Self::Credential(_) => (S::BAD_REQUEST, "malformed"),
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, "too_large"),
             Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
+            Self::Overran => (S::GATEWAY_TIMEOUT, "overran"),
             Self::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "media_type"),
             Self::NoRoute => (S::NOT_FOUND, "no_route"),
             Self::NoMethod => (S::METHOD_NOT_ALLOWED, "no_method"),

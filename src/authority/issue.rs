@@ -214,7 +214,8 @@ impl Authority {
             epoch,
             proof_covers: issuance.proof_covers,
         };
-        let published = self.published.load_full();
+        // Read again: another replica may have ended a root key, whose writs no edge would take.
+        let published = self.refreshed().await?;
         let (root, root_id) = published.signer(now)?;
         let seed = zeroize::Zeroizing::new(random()?);
         let token = mint(&block, root, root_id, &seed, &self.limits).map_err(AuthorityError::from)?;

@@ -211,10 +211,10 @@ impl Authority {
     }
 
     async fn registered_or_leased(&self) -> Result<Vec<(PublicKey, EdgeName)>, AuthorityError> {
+        let mut all: Vec<_> = self.registered().await?.into_iter().map(|edge| (edge.key, edge.name)).collect();
         let now = self.clock.monotonic();
-        let mut all: Vec<_> = self.store.edges().await?.into_iter().map(|edge| (edge.key, edge.name)).collect();
-        all.extend(self.presence.leased(now));
         all.extend(self.presence.lately_registered(now, self.registered_window()));
+        all.extend(self.presence.leased(now));
         all.sort();
         all.dedup_by_key(|(key, _)| *key);
         Ok(all)

@@ -58,7 +58,7 @@ impl Authority {
     async fn look(&self) -> Result<(), AuthorityError> {
         self.log.catch_up(&*self.store).await?;
         self.refreshed().await?;
-        self.presence.found(&self.store.edges().await?, self.clock.monotonic(), self.registered_window());
+        self.registered().await?;
         let now = self.now();
         self.log.forget(now);
         self.seen.forget(now);

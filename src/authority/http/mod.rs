@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use http::{HeaderValue, StatusCode, header};
-use tower_http::timeout::TimeoutLayer;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderValue, header};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -100,7 +102,7 @@ pub fn openapi() -> String {
 /// Everything the authority answers.
 pub(super) fn router(authority: Arc<Authority>) -> Router {
     let (router, _) = routes().split_for_parts();
-    let no_store = axum::middleware::map_response(async |mut response: axum::response::Response| {
+    let no_store = axum::middleware::map_response(async |mut response: Response| {
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
@@ -108,7 +110,11 @@ pub(super) fn router(authority: Arc<Authority>) -> Router {
     router
         .fallback(async || AuthorityError::NoRoute)
         .method_not_allowed_fallback(async || AuthorityError::NoMethod)
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, ANSWER_WITHIN))
+        .layer(axum::middleware::from_fn(in_time))
         .layer(no_store)
         .with_state(authority)
+}
+
+async fn in_time(request: Request, next: Next) -> Result<Response, AuthorityError> {
+    tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await.map_err(|_| AuthorityError::Overran)
 }

@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 use writ::audit::Source;
 use writ::authority::{Authority, InitError, OpenError, RunningAuthority};
 use writ::config::authority::AuthorityTerms;
-use writ::dial::{AuthorityClient, TrustedRoots};
 
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{TestAuthority, kek, keyring, notes_service, start};
@@ -56,7 +55,7 @@ async fn the_key_encryption_key_rotates_while_serving(database: &Database) {
     let old = test.get("/v1/credentials").await.ok()[0]["kek"].clone();
     // A second replica seals under the new key and opens what the old one sealed; the first still serves.
     let new = kek();
-    let second = serve_beside(&test, keyring(&new, &[&test.kek])).await;
+    let second = test.beside(keyring(&new, &[&test.kek])).await;
     let rewrapped = second.post("/v1/vault/rewrap", json!(null)).await.ok()["rewrapped"].as_u64().unwrap();
     assert_eq!(rewrapped, 4, "check value, authority seed, root seed, credential");
     assert_eq!(second.post("/v1/vault/rewrap", json!(null)).await.ok()["rewrapped"], 0);
@@ -65,25 +64,8 @@ async fn the_key_encryption_key_rotates_while_serving(database: &Database) {
     assert_eq!(credential["version"], 1, "the secret is the same");
     // The old key can go now, and is missed by nobody.
     assert!(matches!(reopened(&test, keyring(&test.kek, &[])).await, Err(OpenError::WrongKek(_))));
-    let third = serve_beside(&test, keyring(&new, &[])).await;
+    let third = test.beside(keyring(&new, &[])).await;
     third.writ(&agent, "notes:read:team").await;
-}
-
-/// Another process's authority over the same store, with the same operator.
-async fn serve_beside(test: &TestAuthority, keys: writ::vault::Keyring) -> TestAuthority {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let authority = reopened(test, keys).await.unwrap();
-    TestAuthority {
-        running: Some(RunningAuthority::start(authority.clone(), listener, None).unwrap()),
-        client: AuthorityClient::new(url.parse().unwrap(), &TrustedRoots::web()),
-        authority,
-        store: test.store.clone(),
-        clock: test.clock.clone(),
-        issuer: test.issuer.clone(),
-        kek: test.kek.clone(),
-        operator: test.operator.clone(),
-    }
 }
 
 /// Everything an operator can see.

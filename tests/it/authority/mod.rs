@@ -4,7 +4,9 @@
 //! every edge has it.
 
 mod edges;
+mod faults;
 mod installation;
+mod replicas;
 mod revocations;
 mod routes;
 mod tokens;

@@ -342,3 +342,35 @@ impl TestAuthority {
         self.clock.now()
     }
 }
+
+impl TestAuthority {
+    /// Another process of the same installation over the same store.
+    pub(crate) async fn beside(&self, keys: Keyring) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let terms = self.authority.terms().clone();
+        let authority = Authority::open(self.store.clone(), keys, self.clock.clone(), terms, None).await.unwrap();
+        Self {
+            running: Some(RunningAuthority::start(authority.clone(), listener, None).unwrap()),
+            client: AuthorityClient::new(url.parse().unwrap(), &TrustedRoots::web()),
+            authority,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            issuer: self.issuer.clone(),
+            kek: self.kek.clone(),
+            operator: self.operator.clone(),
+        }
+    }
+
+    /// The way of `edge` to this process.
+    pub(crate) fn reached_by(&self, edge: &TestEdge) -> TestEdge {
+        let channel = Channel::new(
+            edge.key.clone(),
+            self.authority.public_key(),
+            self.issuer.as_str().into(),
+            vec![self.client.clone()],
+            self.clock.clone(),
+        );
+        TestEdge { key: edge.key.clone(), channel: Arc::new(channel) }
+    }
+}

@@ -1,0 +1,131 @@
+//! Two processes of one installation over one store. What one does, the other must not contradict, not even for a moment.
+
+use std::time::Duration;
+
+use serde_json::json;
+use writ::edge::channel::ChannelError;
+use writ::id::RequestId;
+use writ::wire::{LendReply, LendRequest, Log};
+
+use crate::store::{Database, for_every_backend};
+use crate::support::authority::{TestAuthority, TestEdge, WITHIN, keyring, notes_service, start};
+
+for_every_backend!(
+    what_one_process_revoked_the_other_lends_for_no_more,
+    what_one_process_disabled_gets_nothing_from_the_other,
+    an_edge_of_one_process_hears_what_the_other_revoked,
+    a_receipt_of_one_process_waits_for_the_edges_of_the_other,
+    a_catalog_change_at_one_process_reaches_the_edges_of_the_other,
+    an_assertion_counts_at_one_process_only,
+    a_root_key_retired_at_one_process_signs_at_none,
+);
+
+async fn two(database: &Database) -> (TestAuthority, TestAuthority) {
+    let one = start(database).await;
+    let two = one.beside(keyring(&one.kek, &[])).await;
+    (one, two)
+}
+
+async fn lend(edge: &TestEdge, token: &str) -> Result<LendReply, ChannelError> {
+    let service = "notes".parse().unwrap();
+    let request = LendRequest { token: token.into(), service, request: RequestId::from_bytes([7; 16]) };
+    edge.channel.call("/v1/edge/lend", &request, WITHIN).await
+}
+
+async fn what_one_process_revoked_the_other_lends_for_no_more(database: &Database) {
+    let (one, two) = two(database).await;
+    one.notes("secret-of-notes").await;
+    let edge = one.edge("edge-1").await;
+    let beside = two.reached_by(&edge);
+    let (agent, _) = one.granted("planner", "notes:read:team").await;
+    let token = one.writ(&agent, "notes:read:team").await;
+    lend(&beside, &token).await.unwrap();
+    // Committed, and nothing more: neither hint nor poll has told the other process.
+    let revoking = one.post("/v1/revocations", json!({ "token": token }));
+    tokio::pin!(revoking);
+    while one.store.revocation_head().await.unwrap() == 0 {
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut revoking).await.is_err());
+    }
+    let Err(ChannelError::Refused { refusal, .. }) = lend(&beside, &token).await else { panic!("lent") };
+    assert_eq!(&*refusal.code, "writ_refused");
+    one.let_time_pass(revoking).await.ok();
+}
+
+async fn what_one_process_disabled_gets_nothing_from_the_other(database: &Database) {
+    let (one, two) = two(database).await;
+    let (agent, _) = one.granted("planner", "notes:read:team").await;
+    two.writ(&agent, "notes:read:team").await;
+    one.post("/v1/agents/planner/disable", json!(null)).await.ok();
+    assert_eq!(two.token(&agent, "notes:read:team").await.status, 401);
+}
+
+async fn an_edge_of_one_process_hears_what_the_other_revoked(database: &Database) {
+    let (one, two) = two(database).await;
+    let edge = one.edge("edge-1").await;
+    let (head, version) = edge.catch_up().await;
+    let waiting = edge.feed(Some(head), Some(version), 500);
+    let revoking = two.post("/v1/revocations", json!({ "target": "tenant:acme" }));
+    let (told, receipt) = tokio::join!(waiting, two.let_time_pass(revoking));
+    receipt.ok();
+    let known = told.unwrap();
+    // Whether it waited for it or asked again: an answer after the commit has it.
+    let entries = match known.log {
+        Log::Next(entries) if !entries.is_empty() => entries,
+        _ => match edge.feed(Some(head), Some(version), 0).await.unwrap().log {
+            Log::Next(entries) => entries,
+            Log::Snapshot(_) => panic!("a snapshot"),
+        },
+    };
+    assert_eq!(entries[0].target.to_string(), "tenant:acme");
+}
+
+async fn a_receipt_of_one_process_waits_for_the_edges_of_the_other(database: &Database) {
+    let (one, two) = two(database).await;
+    let edge = one.edge("edge-1").await;
+    let beside = two.reached_by(&edge);
+    beside.catch_up().await;
+    // The edge follows the other process, so this one cannot hear its word and has to wait out its lease.
+    let _following = beside.follow();
+    let revoking = one.post("/v1/revocations", json!({ "target": "tenant:acme" }));
+    tokio::pin!(revoking);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut revoking).await.is_err());
+    let receipt = one.let_time_pass(revoking).await.ok();
+    assert_eq!(receipt["edges"][0]["how"], "lease_ended");
+    // Removed at the other process: this one found it registered a moment ago, and still waits for its lease.
+    one.get("/v1/edges").await.ok();
+    two.delete("/v1/edges/edge-1").await.ok();
+    let receipt = one.let_time_pass(one.post("/v1/revocations", json!({ "target": "tenant:acme" }))).await.ok();
+    assert_eq!(receipt["edges"][0]["edge"], "edge-1");
+}
+
+async fn a_catalog_change_at_one_process_reaches_the_edges_of_the_other(database: &Database) {
+    let (one, two) = two(database).await;
+    let edge = one.edge("edge-1").await;
+    let (head, version) = edge.catch_up().await;
+    two.put("/v1/services/notes", notes_service()).await.ok();
+    let told = edge.feed(Some(head), Some(version), 0).await.unwrap();
+    assert_eq!(told.settings.unwrap().services.len(), 1);
+    assert_eq!(one.get("/v1/services").await.ok().as_array().unwrap().len(), 1);
+}
+
+async fn an_assertion_counts_at_one_process_only(database: &Database) {
+    let (one, two) = two(database).await;
+    let (agent, _) = one.granted("planner", "notes:read:team").await;
+    let form = one.form(&agent, &[("scope", "notes:read:team")]);
+    let proof = one.token_proof(&agent.key);
+    one.token_with(&form, Some(&proof)).await.ok();
+    assert_eq!(two.token_with(&form, Some(&two.token_proof(&agent.key))).await.status, 401);
+    let fresh = two.form(&agent, &[("scope", "notes:read:team")]);
+    assert_eq!(two.token_with(&fresh, Some(&proof)).await.json["error"], "invalid_dpop_proof");
+}
+
+async fn a_root_key_retired_at_one_process_signs_at_none(database: &Database) {
+    use writ::token::inspect::inspect;
+    use writ::token::{Limits, RawToken};
+    let (one, two) = two(database).await;
+    let (agent, _) = one.granted("planner", "notes:read:team").await;
+    one.post("/v1/keys/1/retire", json!(null)).await.ok();
+    let limits = Limits::default();
+    let token = RawToken::parse(&two.writ(&agent, "notes:read:team").await, &limits).unwrap();
+    assert_eq!(inspect(&token, &limits).unwrap().claims().root_key_id(), 2);
+}
