@@ -55,7 +55,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir: tests::folder(),
             clock: Arc::new(ManualClock::at(Timestamp::from_secs(1_795_000_000))),
             journal: None,
             stored: Vec::new(),
