@@ -30,8 +30,10 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     token: TokenArg,
     /// The method, as the agent sends it.
+    #[arg(value_name = "METHOD")]
     method: String,
     /// The URL, of the edge or of the service itself; or a path that begins with the service's name.
+    #[arg(id = "request_url", value_name = "URL")]
     url: String,
     /// A service's file; may be repeated. Without one, the authority's catalog is asked.
     #[arg(long = "service-file", value_name = "FILE")]

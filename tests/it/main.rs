@@ -19,4 +19,5 @@ mod revocation;
 mod store;
 mod support;
 mod tokens;
+mod tour;
 mod vectors;

@@ -53,6 +53,11 @@ impl Pass {
         format!("http://{}/{}/{service}", self.address, self.secret)
     }
 
+    /// Whether `origin` is the proxy itself.
+    fn is_own(&self, origin: &Origin) -> bool {
+        origin.to_string() == format!("http://{}", self.address)
+    }
+
     fn is_shown(&self, headers: &HeaderMap) -> bool {
         let shown = headers.get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
         shown.is_some_and(|shown| equal_in_constant_time(shown, self.basic.as_bytes()))
@@ -144,24 +149,27 @@ impl Proxy {
                     Err(_) => Err(not_offered(&origin, &self.services)),
                 }
             }
-            (Via::Proxy, _, _) => {
-                let below = self.pass.below(path).ok_or_else(|| {
-                    problem(
-                        StatusCode::FORBIDDEN,
-                        "not_this_program",
-                        "this proxy serves the program it was started for",
-                    )
-                })?;
-                let name = below.split(['/', '?']).next().unwrap_or_default();
-                match self.services.called(name) {
-                    Some(_) => Ok(format!("/{below}")),
-                    None => Err(not_offered(name, &self.services)),
-                }
-            }
+            (Via::Proxy, _, _) => self.below_base_url(path),
+        }
+    }
+
+    /// A path below a base URL that the program was given.
+    fn below_base_url(&self, path: &str) -> Result<String, Response<Outgoing>> {
+        let below = self.pass.below(path).ok_or_else(|| {
+            problem(StatusCode::FORBIDDEN, "not_this_program", "this proxy serves the program it was started for")
+        })?;
+        let name = below.split(['/', '?']).next().unwrap_or_default();
+        match self.services.called(name) {
+            Some(_) => Ok(format!("/{below}")),
+            None => Err(not_offered(name, &self.services)),
         }
     }
 
     fn at_origin(&self, origin: &Origin, path: &str) -> Result<String, Response<Outgoing>> {
+        // Many programs use the proxy for the base URL, too, which is the proxy's own.
+        if self.pass.is_own(origin) {
+            return self.below_base_url(path);
+        }
         let offered = self.services.at(origin).ok_or_else(|| not_offered(&origin.to_string(), &self.services))?;
         offered.at_edge(path).ok_or_else(|| below_nothing(offered))
     }
@@ -177,7 +185,8 @@ impl Proxy {
         let target = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let origin = |scheme: &str| format!("{scheme}://{target}").parse::<Origin>().ok();
         let (secure, plain) = (origin("https"), origin("http"));
-        let offered = [&secure, &plain].into_iter().flatten().any(|origin| self.services.at(origin).is_some());
+        let known = |origin: &Origin| self.services.at(origin).is_some() || self.pass.is_own(origin);
+        let offered = [&secure, &plain].into_iter().flatten().any(known);
         if !offered {
             return not_offered(&target, &self.services);
         }

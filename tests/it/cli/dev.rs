@@ -13,7 +13,18 @@ fn the_story_goes_as_told_and_shows_no_secret() {
     let dir = TempDir::new().unwrap();
     let told = writ(dir.path(), &["dev", "--check"]);
     assert_eq!(told.code, 0, "{}{}", told.stdout, told.stderr);
-    for part in ["ready in", "401", "all hold", "╰─ ● summariser", "200", "403", "notes:write:team/standup", "revoked", "cut", "whole"] {
+    for part in [
+        "ready in",
+        "401",
+        "all hold",
+        "╰─ ● summariser",
+        "200",
+        "403",
+        "notes:write:team/standup",
+        "revoked",
+        "cut",
+        "whole",
+    ] {
         assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
     }
     assert!(told.stdout.ends_with("all 7 steps went as told.\n"), "{}", told.stdout);
@@ -92,4 +103,3 @@ fn the_commands_at_the_end_of_the_story_work_as_they_stand() {
     served.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(!Path::new(&folder).exists(), "the stage is cleared");
 }
-

@@ -1,0 +1,52 @@
+//! The README's tour, run as it stands: its commands in one shell, and what each part says.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+const README: &str = include_str!("../../README.md");
+
+/// The tour's commands, and what they are said to say.
+fn tour() -> (String, Vec<&'static str>) {
+    let mut script = String::new();
+    for part in README.split("<!-- tour -->\n```sh\n").skip(1) {
+        script.push_str(part.split("```").next().unwrap());
+    }
+    let says = README.split("<!-- says: ").skip(1).map(|part| part.split(" -->").next().unwrap()).collect();
+    (script, says)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn the_tour_of_the_readme_works_as_it_stands() {
+    let (mut script, says) = tour();
+    assert!(script.lines().count() > 40 && says.len() >= 10, "the README has its tour");
+    // Its ports may be taken here.
+    for port in ["9900", "8700", "8800"] {
+        assert!(script.contains(port));
+        script = script.replace(port, &free_port().to_string());
+    }
+    let dir = TempDir::new().unwrap();
+    let binary = env!("CARGO_BIN_EXE_writ");
+    let script = format!("writ() {{ '{binary}' \"$@\"; }}\ntrap 'kill $(jobs -p)' EXIT\n{script}");
+    let ended = Command::new("bash")
+        .args(["-c", &format!("exec 2>&1\n{script}")])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .env("NO_COLOR", "1")
+        .env_remove("WRIT_URL")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&ended.stdout);
+    let mut rest = &*text;
+    for part in says {
+        let at = rest.find(part).unwrap_or_else(|| panic!("`{part}` is not said, or not there:\n{text}"));
+        rest = &rest[at + part.len()..];
+    }
+    let canary = "s3cret-of-the-service";
+    assert!(!text.contains(canary), "the secret is shown:\n{text}");
+}
