@@ -21,3 +21,4 @@ mod support;
 mod tokens;
 mod tour;
 mod vectors;
+mod world;

@@ -63,7 +63,7 @@ pub(crate) fn writ_reading(dir: &Path, args: &[&str], input: &str) -> Finished {
     finished(child.wait_with_output().unwrap())
 }
 
-fn finished(output: std::process::Output) -> Finished {
+pub(crate) fn finished(output: std::process::Output) -> Finished {
     Finished {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8(output.stdout).unwrap(),
