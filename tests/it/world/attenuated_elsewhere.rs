@@ -57,7 +57,7 @@ async fn what_biscuit_python_appends_the_edge_honours(kept: Kept) {
 
 /// The newest root key, in hexadecimal.
 fn root_key(world: &World) -> String {
-    let keys = world.operate(&["keys", "list", "--json"]).json();
+    let keys = writ(world.dir(), &["keys", "list", "--json", "--url", &world.authority]).json();
     let text = keys.to_string();
     let did = text.split('"').find(|word| word.starts_with("did:key:")).unwrap();
     hex::encode(did.parse::<writ::key::PublicKey>().unwrap().as_bytes())
