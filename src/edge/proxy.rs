@@ -19,6 +19,7 @@ use crate::edge::door::Door;
 use crate::edge::inject::{Injected, inject};
 use crate::edge::streams::StreamGuard;
 use crate::id::{RequestId, ServiceName};
+use crate::revocation::NotLive;
 use crate::vault::{Lent, Scrubber};
 
 impl Door {
@@ -75,9 +76,9 @@ impl Door {
         // The second look: nothing is awaited between here and the sending.
         let (cleared, guard) =
             self.knowledge.clear(permit).map_err(|(_, not_live)| Stopped::refused(not_live.into()))?;
-        ending.injected(cleared.seq());
         let injected = inject(&cleared, lent.as_deref(), service, method.clone(), target, headers, body)
             .map_err(Stopped::failed)?;
+        ending.injected(cleared.seq());
         let response = tokio::select! {
             biased;
             reason = guard.cut() => return Err(Stopped::cut(reason.into())),
@@ -99,6 +100,8 @@ impl Door {
         loop {
             match tokio::time::timeout(self.limits.answer_timeout, answer.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
+                // The connection itself refuses to write without a lease, and may notice before the stream is cut.
+                Ok(Err(_)) if !self.knowledge.lease_holds() => return Err(Stopped::cut(NotLive::NoLease.into())),
                 Ok(Err(error)) => {
                     let denial = upload.failed.get().map_or_else(|| error.into(), |why| Denial::from(*why));
                     return Err(Stopped::failed(denial));
