@@ -15,8 +15,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value};
 use crate::store::{StoreError, migrations};
 
-/// How long a statement waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, and how far apart, a statement tries to get another process's lock: for some 20 seconds.
+const BUSY_TRIES: i32 = 10_000;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 const READERS: usize = 2;
 const STATEMENTS_CACHED: usize = 128;
 
@@ -60,8 +61,8 @@ impl Sqlite {
 }
 
 fn connect(path: &Path, reads_only: bool) -> Result<Connection, DbError> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open(path)?;
+    connection.busy_handler(Some(try_again))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     // Recursive triggers: without them `INSERT OR REPLACE` would pass by the triggers that refuse a deletion.
     connection.execute_batch(
@@ -72,6 +73,13 @@ fn connect(path: &Path, reads_only: bool) -> Result<Connection, DbError> {
         connection.execute_batch("PRAGMA query_only = ON;")?;
     }
     Ok(connection)
+}
+
+/// SQLite's own pauses grow to 100 ms and can lose every race against a process that writes all the time.
+#[expect(clippy::disallowed_methods, reason = "waits on a thread that serves this connection and nothing else")]
+fn try_again(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    tries < BUSY_TRIES
 }
 
 impl Worker {

@@ -27,18 +27,26 @@ use listen::Listener;
 use transaction::PostgresTransaction;
 
 const CONNECTIONS_MAX: usize = 16;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that is gone without a word is noticed after these, not after the kernel's two hours.
+const QUIET_MAX: Duration = Duration::from_secs(5);
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
 /// What every working connection begins with.
 ///
 /// A dead replica must not keep the lock on the heads, so idle transactions end. A server that is configured to lose
 /// commits in a crash is told not to: a receipt says that a revocation is durable.
-const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
-     SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = 'error'; SET ROLE writ_authority; \
+const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '15s'; SET lock_timeout = '10s'; \
+     SET idle_in_transaction_session_timeout = '15s'; SET client_min_messages = 'error'; SET ROLE writ_authority; \
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// `writ` in ASCII: excludes every other migration of this database.
 const LOCK_MIGRATIONS: &str = "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock(2004052340)";
+
+/// Lets a role that is no superuser work as `writ_authority` itself. Tried, not looked up: since Postgres 16 who creates a
+/// role is a member of it and may still not become it.
+const LET_OWNER_WORK: &str = "DO $$ BEGIN SET LOCAL ROLE writ_authority; RESET ROLE; \
+     EXCEPTION WHEN insufficient_privilege THEN GRANT writ_authority TO CURRENT_USER; END $$";
 
 /// A pool of connections to one database.
 pub(super) struct Postgres {
@@ -53,11 +61,7 @@ pub(super) async fn migrate(url: &PostgresUrl) -> Result<(), StoreError> {
     transaction.script(LOCK_MIGRATIONS).await?;
     transaction.script("CREATE SCHEMA IF NOT EXISTS writ; SET LOCAL search_path = writ, pg_temp").await?;
     migrations::apply(&mut transaction, migrations::POSTGRES).await?;
-    // Without it a role that is no superuser could not work as `writ_authority` itself.
-    let member = "SELECT 1 WHERE NOT pg_has_role(current_user, 'writ_authority', 'MEMBER')";
-    if !transaction.query(member, Vec::new()).await?.is_empty() {
-        transaction.script("GRANT writ_authority TO CURRENT_USER").await?;
-    }
+    transaction.script(LET_OWNER_WORK).await?;
     Ok(Box::new(transaction).commit().await?)
 }
 
@@ -124,8 +128,7 @@ fn config(url: &PostgresUrl) -> Config {
     if config.get_application_name().is_none() {
         config.application_name("writ");
     }
-    // A server that is gone without a word is noticed by these, not by the kernel's two hours.
-    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(CONNECT_TIMEOUT).tcp_user_timeout(2 * CONNECT_TIMEOUT);
+    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(QUIET_MAX).tcp_user_timeout(UNACKNOWLEDGED_MAX);
     config
 }
 

@@ -210,7 +210,8 @@ impl Agents for SqlStore {
     }
 
     async fn use_once(&self, id: &[u8; 32], until: Timestamp, at: Timestamp) -> Result<bool, StoreError> {
-        // The row's own lock decides between two that come at once.
+        // The row's own lock decides between two that come at once. If the answer is lost, the id is used up: who repeats
+        // the call is refused, which is the safe side.
         let sql = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
                    DO UPDATE SET until = excluded.until WHERE used_id.until < $3 RETURNING until";
         let first = !self.database.write(sql, vec![bytes(id), time(until), time(at)]).await?.is_empty();

@@ -80,6 +80,18 @@ async fn the_store_itself_works_as_that_role_even_where_the_url_is_the_superuser
     assert!(refused.to_string().contains("permission denied for table audit_record"), "{refused}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_simple_way_needs_no_more_than_the_right_to_create_roles() {
+    // A server of its own: on the shared one somebody has created the role already.
+    let server = tokio::task::spawn_blocking(|| Server::start(&[])).await.unwrap();
+    server.sql("postgres", "CREATE ROLE writ LOGIN CREATEROLE").await;
+    server.sql("postgres", "CREATE DATABASE writ OWNER writ").await;
+    for n in 1..=2 {
+        let store = writ::store::open(&server.url("writ", "writ")).await.unwrap();
+        store.register_agent(&agent(&format!("a{n}"), n), &event()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_role_that_may_not_migrate_only_checks() {
     let (server, database, owner, app) = separate_roles().await;
