@@ -12,7 +12,9 @@ async fn what_biscuit_python_appends_the_edge_honours(kept: Kept) {
     fs::write(upstream.path().join("b.txt"), "another note").unwrap();
     let at = crate::world::free_address();
     let mut serve = Command::new(counterpart("bin/python"));
-    serve.args(["-m", "http.server", "--bind", "127.0.0.1", &at.port().to_string(), "--directory"]).arg(upstream.path());
+    serve
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &at.port().to_string(), "--directory"])
+        .arg(upstream.path());
     let mut process = crate::world::Process::start(serve, upstream.path().join("log"));
     process.until("http.server", || crate::world::listens(at));
 

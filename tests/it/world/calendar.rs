@@ -72,9 +72,8 @@ async fn a_calendar_client_that_knows_nothing_of_writ_reads_and_writes_as_its_wr
         crate::cli::writ(world.dir(), &[&args[..], &scopes].concat()).ok()
     };
     let (python, program, url) = (counterpart("bin/python"), client("use_calendar.py"), format!("http://{at}/"));
-    let uses = |token: &str, what: &[&str]| {
-        world.run("assistant.pem", token, &[&[&*python, &*program, &*url], what].concat())
-    };
+    let uses =
+        |token: &str, what: &[&str]| world.run("assistant.pem", token, &[&[&*python, &*program, &*url], what].concat());
 
     assert_eq!(uses(&reads, &["list"]).ok(), "");
     let refused = uses(&reads, &["create", "board meeting"]);

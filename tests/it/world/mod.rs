@@ -117,7 +117,8 @@ impl World {
         fs::write(dir.path().join("ticket"), operate(&["edge", "ticket", "edge-1"]).ok()).unwrap();
         let settings = format!("listen = [\"{at_edge}\"]\norigin = \"http://{at_edge}\"\nstate = \"edge\"\n");
         fs::write(dir.path().join("edge.toml"), settings).unwrap();
-        let mut edge = Process::start(command(dir.path(), &["edge", "--ticket", "ticket"]), dir.path().join("edge.log"));
+        let mut edge =
+            Process::start(command(dir.path(), &["edge", "--ticket", "ticket"]), dir.path().join("edge.log"));
         edge.until("the edge", || answers(at_edge, "/.writ/readyz"));
         let edge_url = format!("http://{at_edge}");
         Self { dir, authority: authority_url, edge: edge_url, _edge: edge, _authority: authority }
