@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Client, Object};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::{errors, rows};
 use crate::store::database::{DbError, Row, Statement, Transaction, Value};
@@ -62,11 +62,12 @@ impl Transaction for PostgresTransaction {
         }
         for calls in calls.chunks(PIPELINED) {
             // Each sends when it is first polled, and up to thirty are polled in order.
-            try_join_all(calls.iter().map(|(prepared, rows)| {
+            let answers = join_all(calls.iter().map(|(prepared, rows)| {
                 let params: Vec<&Value> = rows.iter().flatten().collect();
                 client.execute_raw(prepared, params)
-            }))
-            .await?;
+            }));
+            // The first error of all: those behind it only say that the transaction is over.
+            answers.await.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
         Ok(())
     }
