@@ -1,6 +1,7 @@
 //! The README's tour, run as it stands: its commands in one shell, and what each part says.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -31,8 +32,9 @@ fn the_tour_of_the_readme_works_as_it_stands() {
         script = script.replace(port, &free_port().to_string());
     }
     let dir = TempDir::new().unwrap();
-    let binary = env!("CARGO_BIN_EXE_writ");
-    let script = format!("writ() {{ '{binary}' \"$@\"; }}\ntrap 'kill $(jobs -p)' EXIT\n{script}");
+    let binaries = Path::new(env!("CARGO_BIN_EXE_writ")).parent().unwrap().display();
+    // By PATH and not by a function: a job must be the process itself, so that the end of the tour ends it.
+    let script = format!("export PATH='{binaries}':\"$PATH\"\ntrap 'kill $(jobs -p)' EXIT\n{script}");
     let ended = Command::new("bash")
         .args(["-c", &format!("exec 2>&1\n{script}")])
         .current_dir(dir.path())
