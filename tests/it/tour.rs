@@ -1,5 +1,6 @@
 //! The README's tour, run as it stands: its commands in one shell, and what each part says.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,15 +36,23 @@ fn the_tour_of_the_readme_works_as_it_stands() {
     let binaries = Path::new(env!("CARGO_BIN_EXE_writ")).parent().unwrap().display();
     // By PATH and not by a function: a job must be the process itself, so that the end of the tour ends it.
     let script = format!("export PATH='{binaries}':\"$PATH\"\ntrap 'kill $(jobs -p)' EXIT\n{script}");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_writ"), dir.path().join("writ")).unwrap();
+    // The servers in the background hold their output open: a file, unlike a pipe, does not wait for them.
+    let said = File::create(dir.path().join("said")).unwrap();
+    let script = format!("PATH=\"{}:$PATH\"\ntrap 'kill $(jobs -p)' EXIT\n{script}", dir.path().display());
+    std::fs::create_dir(dir.path().join("tour")).unwrap();
     let ended = Command::new("bash")
-        .args(["-c", &format!("exec 2>&1\n{script}")])
-        .current_dir(dir.path())
+        .args(["-c", &script])
+        .current_dir(dir.path().join("tour"))
         .stdin(Stdio::null())
+        .stdout(said.try_clone().unwrap())
+        .stderr(said)
         .env("NO_COLOR", "1")
         .env_remove("WRIT_URL")
-        .output()
+        .status()
         .unwrap();
-    let text = String::from_utf8_lossy(&ended.stdout);
+    let text = std::fs::read_to_string(dir.path().join("said")).unwrap();
+    assert!(ended.code().is_some(), "{text}");
     let mut rest = &*text;
     for part in says {
         let at = rest.find(part).unwrap_or_else(|| panic!("`{part}` is not said, or not there:\n{text}"));
