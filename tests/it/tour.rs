@@ -36,10 +36,8 @@ fn the_tour_of_the_readme_works_as_it_stands() {
     let binaries = Path::new(env!("CARGO_BIN_EXE_writ")).parent().unwrap().display();
     // By PATH and not by a function: a job must be the process itself, so that the end of the tour ends it.
     let script = format!("export PATH='{binaries}':\"$PATH\"\ntrap 'kill $(jobs -p)' EXIT\n{script}");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_writ"), dir.path().join("writ")).unwrap();
     // The servers in the background hold their output open: a file, unlike a pipe, does not wait for them.
     let said = File::create(dir.path().join("said")).unwrap();
-    let script = format!("PATH=\"{}:$PATH\"\ntrap 'kill $(jobs -p)' EXIT\n{script}", dir.path().display());
     std::fs::create_dir(dir.path().join("tour")).unwrap();
     let ended = Command::new("bash")
         .args(["-c", &script])
