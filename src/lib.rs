@@ -29,7 +29,6 @@ pub mod catalog;
 #[cfg(feature = "server")]
 pub mod cli;
 pub mod clock;
-#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod dial;

@@ -218,6 +218,12 @@ impl EdgeConfig {
         file.checked(path.parent().unwrap_or(Path::new(".")))
     }
 
+    /// Checks `text`, which stands at `path`. For whoever has a text that is in no file, a fuzzer above all.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: EdgeFile = crate::config::parse(text, path)?;
+        file.checked(path.parent().unwrap_or(Path::new(".")))
+    }
+
     /// An edge without TLS on `listen`, with its state in `state` and defaults for the rest.
     pub fn loopback(listen: SocketAddr, state: PathBuf) -> Self {
         Self {

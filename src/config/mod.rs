@@ -55,5 +55,10 @@ pub struct TlsFiles {
 /// Reads a settings file. Relative paths in it are for the caller to resolve against the file's folder.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Form { path: path.to_owned(), message: error.to_string() })
+    parse(&text, path)
+}
+
+/// Reads the text of the settings file at `path`.
+fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Form { path: path.to_owned(), message: error.to_string() })
 }
