@@ -64,7 +64,7 @@ impl Teller<'_> {
         let row = |what: &str, at: &str, does: &str| format!("  {:<11} {:<24} {}", what, at, faint(does));
         [
             format!(
-                "{} One process, five listening sockets, ready in {} ms.\n",
+                "{} One process, four listening sockets, ready in {} ms.\n",
                 strong("writ dev."),
                 ready.as_millis()
             ),
