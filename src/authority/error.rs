@@ -90,7 +90,7 @@ pub enum AuthorityError {
     UnknownEdge,
     /// The edge knows more of the log than there is.
     #[error(
-        "the revocation log ends before what this edge knows: the authority was restored from an old backup, so join every edge anew"
+        "the revocation log ends before what this edge knows: the store was restored from an old backup, so repeat the revocations it lacks"
     )]
     LogWentBack,
     /// A join ticket that buys nothing.
