@@ -53,7 +53,6 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Command {
     /// Show everything in a minute, in one process, with nothing to configure; then keep serving.
     Dev(dev::DevArgs),

@@ -17,6 +17,7 @@ use crate::id::AgentName;
 use crate::key::{KeyPair, PublicKey};
 
 /// `writ agent …`
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum AgentCommand {
     /// Make a key pair: the private key into a file that nobody else may read, the public key on standard output.

@@ -33,6 +33,7 @@ pub(super) struct Holder {
     renewing: AsyncMutex<Timestamp>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Key {
     /// A writ that came from elsewhere.
     OfToken(KeyPair),

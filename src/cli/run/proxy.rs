@@ -135,6 +135,7 @@ impl Proxy {
     }
 
     /// Where at the edge a request belongs.
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once")]
     fn path_at_edge(&self, request: &Request<Incoming>, via: &Via) -> Result<String, Response<Outgoing>> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         match (via, request.uri().scheme_str(), request.uri().authority()) {
@@ -154,6 +155,7 @@ impl Proxy {
     }
 
     /// A path below a base URL that the program was given.
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once")]
     fn below_base_url(&self, path: &str) -> Result<String, Response<Outgoing>> {
         let below = self.pass.below(path).ok_or_else(|| {
             problem(StatusCode::FORBIDDEN, "not_this_program", "this proxy serves the program it was started for")
@@ -165,6 +167,7 @@ impl Proxy {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "the refusal is the answer, made once")]
     fn at_origin(&self, origin: &Origin, path: &str) -> Result<String, Response<Outgoing>> {
         // Many programs use the proxy for the base URL, too, which is the proxy's own.
         if self.pass.is_own(origin) {
