@@ -150,7 +150,7 @@ impl Chain {
 
 /// A chain that is meant for this edge, signed by a root key that still counts, and valid now.
 ///
-/// Says nothing about who presents it, nor about revocation. Only [`Chain::current`](crate::token::verify) makes one.
+/// Says nothing about who presents it, nor about revocation. Only [`current`](crate::token::verify::current) makes one.
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
     pub(super) chain: Arc<Chain>,
