@@ -24,8 +24,8 @@ macro_rules! migrations {
     };
 }
 
-pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start");
-pub(super) const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_start");
+pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start", 2 "0002_revocation");
+pub(super) const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_start", 2 "0002_revocation");
 
 /// A migration that ran.
 struct Applied {

@@ -1,0 +1,1 @@
+-- What a provable revocation keeps: see spec/revocation.md.
