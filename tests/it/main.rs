@@ -14,6 +14,7 @@ mod follow;
 mod forgery;
 mod journal;
 mod layers;
+mod model;
 mod proofs;
 mod revocation;
 mod store;
