@@ -12,7 +12,7 @@ use crate::catalog::Service;
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey, sha256};
-use crate::revocation::Entry;
+use crate::revocation::{Entry, Loan};
 use crate::secret::Secret;
 use crate::token::RootKeys;
 use crate::token::proof::ProofId;
@@ -91,6 +91,15 @@ pub enum Log {
     Next(Vec<Entry>),
 }
 
+impl Log {
+    /// The entries, whichever they are.
+    pub fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Snapshot(entries) | Self::Next(entries) => entries,
+        }
+    }
+}
+
 /// What an edge needs besides the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,14 +150,17 @@ pub struct LendReply {
     pub secret: WireSecret,
     /// Its version.
     pub version: u32,
+    /// The revocation log's head when this version was stored.
+    pub epoch: u64,
     /// How long it may be kept in memory, in milliseconds from when the request was sent.
     pub keep_ms: u64,
 }
 
 impl LendReply {
-    /// The credential to apply.
-    pub fn lent(self) -> Lent {
-        Lent { kind: self.kind, secret: self.secret.0, version: self.version }
+    /// The credential to apply, and by what a revocation knows it.
+    pub fn lent(self) -> (Loan, Lent) {
+        let loan = Loan { credential: self.credential, epoch: self.epoch };
+        (loan, Lent { kind: self.kind, secret: self.secret.0, version: self.version })
     }
 }
 

@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     read::<JoinReply>(data);
     read::<Refusal>(data);
     if let Some(reply) = read::<LendReply>(data) {
-        let _ = reply.lent().apply();
+        let _ = reply.lent().1.apply();
     }
     if let Ok(text) = std::str::from_utf8(data) {
         if let Ok(ticket) = JoinTicketText::parse(text) {

@@ -27,7 +27,7 @@ pub struct CredentialMetadata {
 
 impl From<CredentialRecord> for CredentialMetadata {
     fn from(record: CredentialRecord) -> Self {
-        let CredentialRecord { key, kind, sealed, version, updated } = record;
+        let CredentialRecord { key, kind, sealed, version, updated, stored_epoch: _ } = record;
         Self { key, kind, version, updated, kek: sealed.kek }
     }
 }
@@ -66,7 +66,8 @@ impl Authority {
         kind.check(secret.expose())?;
         let version = self.store.next_credential_version(&key).await?;
         let unsealed = Sealed { kek: "".into(), wrapped_key: "".into(), ciphertext: "".into() };
-        let mut record = CredentialRecord { key, kind, sealed: unsealed, version, updated: self.now() };
+        let mut record =
+            CredentialRecord { key, kind, sealed: unsealed, version, updated: self.now(), stored_epoch: 0 };
         let name = keys::credential_record(&record.key);
         record.sealed = self.keyring.seal(&keys::credential_binding(&record, &name), secret.expose().as_bytes())?;
         let detail = json!({ "version": version, "subject": record.key.subject, "presented": record.kind });

@@ -9,7 +9,8 @@ use crate::authority::error::WritRefused;
 use crate::authority::{Authority, AuthorityError, change_with, keys};
 use crate::catalog::CredentialPer;
 use crate::clock::Timestamp;
-use crate::id::{ServiceName, Subject};
+use crate::id::{CredentialName, ServiceName, Subject, TenantName};
+use crate::revocation::{Loan, Target, Use};
 use crate::secret::Secret;
 use crate::store::{CredentialKey, CredentialRecord, Edge};
 use crate::token::chain::Chain;
@@ -25,10 +26,16 @@ impl Authority {
     pub async fn lend(&self, edge: &Edge, request: &LendRequest) -> Result<LendReply, AuthorityError> {
         let now = self.now();
         let published = self.refreshed().await?;
-        let chain = self.live(edge, request, &published.trusted(now), now).await?;
-        let key = credential_of(&published, &chain, &request.service)?;
-        let record = self.store.credential(&key).await?.ok_or_else(|| not_stored(&key))?;
-        let reply = self.opened(record, &chain, now)?;
+        let chain = self.believed(edge, request, &published.trusted(now), now)?;
+        let key = credential_of(&published, &chain, &request.service);
+        let record = match &key {
+            Ok(key) => self.store.credential(key).await?,
+            Err(_) => None,
+        };
+        // After the record was read: a revocation of the credential that is older than this look finds the version it is of.
+        self.check_live(&chain, request, record.as_ref()).await?;
+        let key = key?;
+        let reply = self.opened(record.ok_or_else(|| not_stored(&key))?, &chain, now)?;
         let detail = json!({
             "service": request.service,
             "request": request.request,
@@ -43,28 +50,38 @@ impl Authority {
         Ok(reply)
     }
 
-    /// The chain of the writ that was shown, live and good for something at the service.
-    async fn live(
+    /// The chain of the writ that was shown: authentic, current, meant for this edge.
+    fn believed(
         &self,
         edge: &Edge,
         request: &LendRequest,
         keys: &RootKeys,
         now: Timestamp,
-    ) -> Result<Arc<Chain>, AuthorityError> {
+    ) -> Result<Arc<Chain>, WritRefused> {
         let expected = Expected { issuer: self.issuer().into(), audience: edge.audience.clone() };
-        let believed = || {
-            let chain = Arc::new(verify(&RawToken::parse(&request.token, &self.limits)?, keys, &self.limits)?);
-            current(&chain, keys, &expected, now)
-        };
-        let token = believed().map_err(WritRefused::from)?;
+        let chain = Arc::new(verify(&RawToken::parse(&request.token, &self.limits)?, keys, &self.limits)?);
+        Ok(current(&chain, keys, &expected, now)?.chain().clone())
+    }
+
+    /// Refuses what is revoked by now: the writ, the service for it, or this version of the credential; and a writ that is
+    /// good for nothing at the service.
+    async fn check_live(
+        &self,
+        chain: &Chain,
+        request: &LendRequest,
+        record: Option<&CredentialRecord>,
+    ) -> Result<(), AuthorityError> {
+        let loan = record.map(|record| Loan { credential: record.key.name.clone(), epoch: record.stored_epoch });
         self.log.catch_up(&*self.store).await?;
-        if let Some(target) = self.log.revokes(token.chain()) {
-            return Err(WritRefused::Revoked(Box::new(target)).into());
+        match self.log.revokes_use(Use { chain, service: &request.service, loan: loan.as_ref() }) {
+            None => {}
+            Some(Target::Credential(tenant, name)) => return Err(revoked_credential(&tenant, &name)),
+            Some(target) => return Err(WritRefused::Revoked(Box::new(target)).into()),
         }
-        if !token.chain().authority().capabilities.iter().any(|capability| capability.service == request.service) {
+        if !chain.authority().capabilities.iter().any(|capability| capability.service == request.service) {
             return Err(WritRefused::NoCapability(request.service.clone()).into());
         }
-        Ok(Arc::clone(token.chain()))
+        Ok(())
     }
 
     fn opened(&self, record: CredentialRecord, chain: &Chain, now: Timestamp) -> Result<LendReply, AuthorityError> {
@@ -78,6 +95,7 @@ impl Authority {
             kind: record.kind,
             secret: WireSecret(Secret::new(secret)),
             version: record.version,
+            epoch: record.stored_epoch,
             keep_ms: u64::try_from(keep.as_millis()).unwrap_or(0),
         })
     }
@@ -102,6 +120,12 @@ fn credential_of(
         })?),
     };
     Ok(CredentialKey { tenant: authority.tenant.clone(), name: name.clone(), subject })
+}
+
+fn revoked_credential(tenant: &TenantName, name: &CredentialName) -> AuthorityError {
+    AuthorityError::NoCredential(format!(
+        "credential `{name}` of tenant `{tenant}` was revoked: an operator can store a new version with `writ credential rotate`"
+    ))
 }
 
 fn not_stored(key: &CredentialKey) -> AuthorityError {

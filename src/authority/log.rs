@@ -5,9 +5,8 @@ use std::sync::{PoisonError, RwLock};
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
-use crate::revocation::{RevocationSet, Target};
+use crate::revocation::{RevocationSet, Target, Use};
 use crate::store::{Store, StoreError};
-use crate::token::Chain;
 use crate::wire::ENTRIES_MAX;
 
 /// How far log and settings are known to have grown. A hint for those who wait, never an answer.
@@ -61,9 +60,9 @@ impl RevocationLog {
         self.set.read().unwrap_or_else(PoisonError::into_inner).seq()
     }
 
-    /// What of `chain` is revoked, as far as the log is known: catch up first.
-    pub(super) fn revokes(&self, chain: &Chain) -> Option<Target> {
-        self.set.read().unwrap_or_else(PoisonError::into_inner).revokes(chain)
+    /// What of a use is revoked, as far as the log is known: catch up first.
+    pub(super) fn revokes_use(&self, used: Use<'_>) -> Option<Target> {
+        self.set.read().unwrap_or_else(PoisonError::into_inner).revokes_use(used)
     }
 
     /// Drops what can no longer affect anything.

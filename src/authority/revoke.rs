@@ -85,7 +85,12 @@ impl Authority {
         idempotency_key: Option<&str>,
     ) -> Result<Receipt, AuthorityError> {
         let tenant = match &target {
-            Target::Subject(tenant, _) | Target::Agent(tenant, _) | Target::Tenant(tenant) => Some(tenant.clone()),
+            Target::Subject(tenant, _)
+            | Target::Session(tenant, _)
+            | Target::Agent(tenant, _)
+            | Target::Service(tenant, _)
+            | Target::Credential(tenant, _)
+            | Target::Tenant(tenant) => Some(tenant.clone()),
             Target::Block(_) | Target::Holder(_) | Target::Grant(_) | Target::Everything => None,
         };
         let detail = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
@@ -118,6 +123,8 @@ impl Authority {
                 let forget_after = issued.map_or_else(|| self.forget_after(), |writ| writ.expires.after(FORGET_MARGIN));
                 Ok((Target::Block(*id), forget_after))
             }
+            // A version that was stored before has no end.
+            Named::Target(target @ Target::Credential(..)) => Ok((target.clone(), Entry::FOREVER)),
             Named::Target(target) => Ok((target.clone(), self.forget_after())),
             Named::Token { token, block } => {
                 let raw = RawToken::parse(token.trim(), &self.limits)?;

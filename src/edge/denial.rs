@@ -19,7 +19,7 @@ use crate::edge::replay::Unclaimable;
 use crate::edge::streams::CutReason;
 use crate::id::RequestId;
 use crate::policy::{DenialReason, Denied};
-use crate::revocation::NotLive;
+use crate::revocation::{NotLive, Target};
 use crate::token::proof::ProofError;
 use crate::token::{Capability, TokenError};
 
@@ -135,6 +135,17 @@ impl Denial {
     /// About the token: outsiders get one text, the record gets the reason.
     fn token(reason: &'static str, detail: String) -> Self {
         Self { detail: Some(detail.into()), ..Self::new(Code::InvalidToken, reason, INVALID_TOKEN) }
+    }
+
+    /// Another token helps against every revocation but that of a credential, which an operator must store anew.
+    fn revoked(target: &Target, detail: String) -> Self {
+        match target {
+            Target::Credential(..) => {
+                let told = "the credential of this service was revoked: an operator must store a new one";
+                Self { detail: Some(detail.into()), ..Self::new(Code::AccessDenied, "credential_revoked", told) }
+            }
+            _ => Self::token("revoked", detail),
+        }
     }
 
     /// A malformed request that only the edge knows of.
@@ -343,7 +354,7 @@ impl From<Unclaimable> for Denial {
 impl From<NotLive> for Denial {
     fn from(error: NotLive) -> Self {
         match error {
-            NotLive::Revoked(_) => Self::token("revoked", error.to_string()),
+            NotLive::Revoked(ref target) => Self::revoked(target, error.to_string()),
             NotLive::NoLease => Self::new(Code::Unavailable, "no_lease", error.to_string()),
             NotLive::ClockSkew => Self::new(Code::Unavailable, "clock_skew", error.to_string()),
             NotLive::NotCurrent(error) => error.into(),
@@ -354,7 +365,7 @@ impl From<NotLive> for Denial {
 impl From<CutReason> for Denial {
     fn from(reason: CutReason) -> Self {
         match reason {
-            CutReason::Revoked(_) => Self::token("revoked", reason.to_string()),
+            CutReason::Revoked(ref target) => Self::revoked(target, reason.to_string()),
             CutReason::Expired => Self::token("token_expired", reason.to_string()),
             CutReason::RootRetired => Self::token("token_unknown_root", reason.to_string()),
             CutReason::LeaseEnded => Self::new(Code::Unavailable, "no_lease", reason.to_string()),

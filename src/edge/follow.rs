@@ -161,7 +161,7 @@ impl Follower {
                 return Err(error.into());
             }
         };
-        if learned.settings {
+        if learned.settings || learned.credentials {
             self.lender.drop_all();
         }
         // Settings as well: a root key that counts no longer ends what hangs on it.

@@ -11,6 +11,7 @@ use crate::catalog::headers::clean_request;
 use crate::catalog::{Service, Target};
 use crate::edge::body::UpBody;
 use crate::edge::denial::Denial;
+use crate::edge::lend::OnLoan;
 use crate::policy::Cleared;
 use crate::vault::{Apply, CredentialKind, Lent, Scrubber};
 
@@ -26,10 +27,9 @@ impl Injected {
 
 /// Writes the request that was authorised: from its parsed form, without anything by which the caller could speak past it.
 ///
-/// `cleared` is the proof that the credential may be used now.
+/// The credential is the one that was cleared, and no other can be given.
 pub(super) fn inject(
-    cleared: &Cleared,
-    lent: Option<&Lent>,
+    cleared: &Cleared<Arc<OnLoan>>,
     service: &Service,
     method: Method,
     mut target: Target,
@@ -37,6 +37,7 @@ pub(super) fn inject(
     body: UpBody,
 ) -> Result<Injected, Denial> {
     debug_assert_eq!(&cleared.permit().operation().service, service.name());
+    let lent = cleared.credential().map(|credential| credential.lent());
     let applied = match lent {
         None => None,
         Some(lent) => Some(lent.apply().map_err(|error| Denial::unusable(error.to_string()))?),
@@ -75,17 +76,17 @@ pub(super) fn inject(
 
 /// What to look for in answers, compiled once for each lent credential.
 #[derive(Debug, Default)]
-pub(super) struct Scrubbers(RwLock<HashMap<usize, (Weak<Lent>, Scrubber)>>);
+pub(super) struct Scrubbers(RwLock<HashMap<usize, (Weak<OnLoan>, Scrubber)>>);
 
 impl Scrubbers {
     /// The scrubber for `lent`.
-    pub(super) fn of(&self, lent: &Arc<Lent>) -> Result<Scrubber, Denial> {
+    pub(super) fn of(&self, lent: &Arc<OnLoan>) -> Result<Scrubber, Denial> {
         // An address stays taken while the entry's weak pointer lives, so it names one credential.
         let key = Arc::as_ptr(lent).addr();
         if let Some((_, scrubber)) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(scrubber.clone());
         }
-        let scrubber = Scrubber::new(lent.spellings()).map_err(|error| Denial::unusable(error.to_string()))?;
+        let scrubber = Scrubber::new(lent.lent().spellings()).map_err(|error| Denial::unusable(error.to_string()))?;
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (lent, _)| lent.strong_count() > 0);
         known.insert(key, (Arc::downgrade(lent), scrubber.clone()));

@@ -10,10 +10,11 @@ use arc_swap::ArcSwapOption;
 
 use crate::catalog::{Catalog, Listed};
 use crate::clock::{Clock, Monotonic, Timestamp};
+use crate::edge::lend::OnLoan;
 use crate::edge::streams::{CutReason, StreamGuard, Streams};
 use crate::policy::permit::{Cleared, Permit};
 use crate::revocation::set::OutOfSequence;
-use crate::revocation::{Entry, Lease, LiveToken, NotLive, RevocationSet};
+use crate::revocation::{Entry, Lease, LiveToken, NotLive, RevocationSet, Target};
 use crate::token::verify::{Expected, current};
 use crate::token::{Chain, HeldToken, RootKeys};
 use crate::wire::{FeedReply, Log, OfferedService, Settings};
@@ -55,6 +56,9 @@ pub struct KnownSettings {
     pub catalog: Catalog,
 }
 
+/// A request whose credential may be used now, and the guard under which it then runs.
+pub type UnderWay = (Cleared<Arc<OnLoan>>, StreamGuard);
+
 /// An answer that does not continue what is known. The edge stops serving and asks for a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Discontinuity {
@@ -82,6 +86,8 @@ pub enum Discontinuity {
 pub struct Learned {
     /// Something is revoked that was not.
     pub revocations: bool,
+    /// A credential among it.
+    pub credentials: bool,
     /// There are other settings.
     pub settings: bool,
 }
@@ -126,14 +132,14 @@ impl Knowledge {
         known.set.check(chain, &known.lease, self.clock.monotonic())
     }
 
-    /// The second check, directly before the credential is used, and the guard under which the request then runs.
+    /// The second check, directly before `credential` is used, and the guard under which the request then runs.
     ///
     /// The request is registered first and checked then: a revocation that comes in between finds it and cuts it, so
     /// that none is both unseen by the cut and unaware of the entry.
     #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
-    pub fn clear(&self, permit: Permit) -> Result<(Cleared, StreamGuard), (Permit, NotLive)> {
+    pub fn clear(&self, permit: Permit, credential: Option<Arc<OnLoan>>) -> Result<UnderWay, (Permit, NotLive)> {
         let chain = permit.token().held().token().chain().clone();
-        let guard = self.streams.open(chain.clone());
+        let guard = self.streams.open(&permit, credential.as_deref());
         if let Err(not_live) = self.still_current(&chain) {
             return Err((permit, not_live));
         }
@@ -141,7 +147,8 @@ impl Knowledge {
         if let Err(not_live) = known.usable() {
             return Err((permit, not_live));
         }
-        permit.clear(&known.set, &known.lease, self.clock.monotonic()).map(|cleared| (cleared, guard))
+        let cleared = permit.clear(credential, &known.set, &known.lease, self.clock.monotonic());
+        cleared.map(|cleared| (cleared, guard))
     }
 
     /// By the settings of now, not those of when the request came.
@@ -197,11 +204,13 @@ impl Knowledge {
     pub(super) fn learn(&self, reply: &FeedReply, expected: &Expected) -> Result<Learned, Discontinuity> {
         let settings = self.next_settings(reply.settings.as_ref(), expected)?;
         let revocations = self.learn_log(reply)?;
+        let credentials =
+            revocations && reply.log.entries().iter().any(|entry| matches!(entry.target, Target::Credential(..)));
         if revocations {
             let doomed = self.streams.revoked(&self.read().set);
             doomed.end();
         }
-        let learned = Learned { revocations, settings: settings.is_some() };
+        let learned = Learned { revocations, credentials, settings: settings.is_some() };
         if let Some(settings) = settings {
             self.settings.store(Some(Arc::new(settings)));
             self.cut_ended();

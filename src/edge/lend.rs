@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Monotonic};
 use crate::edge::channel::{Channel, ChannelError};
 use crate::id::{RequestId, ServiceName, Subject, TenantName};
+use crate::revocation::{Borrowed, Loan};
 use crate::token::{Chain, RawToken};
 use crate::vault::Lent;
 use crate::wire::refusal::{NO_CREDENTIAL, WRIT_REFUSED};
@@ -49,6 +50,26 @@ pub enum LendError {
     Refused(Box<str>),
 }
 
+/// A credential on loan. Only a [`Lender`] makes one.
+#[derive(Debug)]
+pub struct OnLoan {
+    loan: Loan,
+    lent: Lent,
+}
+
+impl OnLoan {
+    /// The credential. To be used for a request only after [`Knowledge::clear`](crate::edge::knowledge::Knowledge::clear).
+    pub const fn lent(&self) -> &Lent {
+        &self.lent
+    }
+}
+
+impl Borrowed for OnLoan {
+    fn loan(&self) -> &Loan {
+        &self.loan
+    }
+}
+
 /// Asks for credentials, each one once however many requests wait for it.
 pub struct Lender {
     channel: Arc<Channel>,
@@ -75,11 +96,11 @@ struct Desk {
 
 #[derive(Clone, Debug)]
 struct Kept {
-    lent: Arc<Lent>,
+    lent: Arc<OnLoan>,
     until: Monotonic,
 }
 
-type Answered = Result<Arc<Lent>, LendError>;
+type Answered = Result<Arc<OnLoan>, LendError>;
 
 /// The path of lending below the issuer's URL.
 pub const LEND_PATH: &str = "/v1/edge/lend";
@@ -101,7 +122,7 @@ impl Lender {
         chain: &Chain,
         service: &ServiceName,
         request: RequestId,
-    ) -> Result<Arc<Lent>, LendError> {
+    ) -> Result<Arc<OnLoan>, LendError> {
         let authority = chain.authority();
         let key =
             Key { tenant: authority.tenant.clone(), service: service.clone(), subject: authority.subject.clone() };
@@ -218,9 +239,10 @@ impl Flight {
             let reply: LendReply =
                 self.channel.call(LEND_PATH, &question, self.limits.timeout).await.map_err(refused)?;
             let until = sent.after(Duration::from_millis(reply.keep_ms).min(self.limits.keep_max));
-            let lent = Arc::new(reply.lent());
+            let (loan, lent) = reply.lent();
+            let lent = Arc::new(OnLoan { loan, lent });
             let mut desk = locked(&self.desk);
-            // Settings changed meanwhile: this may be the credential from before the change.
+            // Settings changed or a credential was revoked meanwhile: this may be the credential from before.
             if desk.generation == generation {
                 let now = self.clock.monotonic();
                 desk.keep(&self.key, Kept { lent: lent.clone(), until }, now, self.limits.count_max);
@@ -232,7 +254,7 @@ impl Flight {
 }
 
 impl Desk {
-    fn kept(&self, key: &Key, now: Monotonic) -> Option<Arc<Lent>> {
+    fn kept(&self, key: &Key, now: Monotonic) -> Option<Arc<OnLoan>> {
         self.kept.get(key).filter(|kept| now < kept.until).map(|kept| kept.lent.clone())
     }
 

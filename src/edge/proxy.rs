@@ -17,10 +17,11 @@ use crate::edge::body::{AnswerBody, DownBody, Passing, UpBody, Upload};
 use crate::edge::denial::{Denial, NONCE_HEADER};
 use crate::edge::door::Door;
 use crate::edge::inject::{Injected, inject};
+use crate::edge::lend::OnLoan;
 use crate::edge::streams::StreamGuard;
 use crate::id::{RequestId, ServiceName};
 use crate::revocation::NotLive;
-use crate::vault::{Lent, Scrubber};
+use crate::vault::Scrubber;
 
 impl Door {
     /// Forwards what is allowed. The decision is written already; `ending` becomes its outcome.
@@ -75,16 +76,15 @@ impl Door {
 
         // The second look: nothing is awaited between here and the sending.
         let (cleared, guard) =
-            self.knowledge.clear(permit).map_err(|(_, not_live)| Stopped::refused(not_live.into()))?;
-        let injected = inject(&cleared, lent.as_deref(), service, method.clone(), target, headers, body)
-            .map_err(Stopped::failed)?;
+            self.knowledge.clear(permit, lent).map_err(|(_, not_live)| Stopped::refused(not_live.into()))?;
+        let injected = inject(&cleared, service, method.clone(), target, headers, body).map_err(Stopped::failed)?;
         ending.injected(cleared.seq());
         let response = tokio::select! {
             biased;
             reason = guard.cut() => return Err(Stopped::cut(reason.into())),
             answered = self.exchange(&upstream, injected, &upload) => answered?,
         };
-        checked(&response, lent.is_some()).map_err(Stopped::failed)?;
+        checked(&response, cleared.credential().is_some()).map_err(Stopped::failed)?;
         Ok(Sent { response, scrubber, guard, method })
     }
 
@@ -117,7 +117,7 @@ impl Door {
         }
     }
 
-    fn scrubber(&self, lent: Option<&Arc<Lent>>) -> Result<Option<Scrubber>, Denial> {
+    fn scrubber(&self, lent: Option<&Arc<OnLoan>>) -> Result<Option<Scrubber>, Denial> {
         lent.map(|lent| self.scrubbers.of(lent)).transpose()
     }
 

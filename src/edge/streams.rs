@@ -14,7 +14,10 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
-use crate::revocation::{RevocationSet, Target};
+use crate::edge::lend::OnLoan;
+use crate::id::ServiceName;
+use crate::policy::Permit;
+use crate::revocation::{Borrowed, Loan, RevocationSet, Target, Use};
 use crate::token::verify::{Expected, current};
 use crate::token::{Chain, RootKeys, TokenError};
 
@@ -45,6 +48,8 @@ pub struct Streams {
 
 struct Stream {
     chain: Arc<Chain>,
+    service: ServiceName,
+    loan: Option<Loan>,
     reason: OnceLock<CutReason>,
     cut: Notify,
     /// Drops the upstream's answer without waiting for a caller who doesn't read.
@@ -60,6 +65,10 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
+    fn used(&self) -> Use<'_> {
+        Use { chain: &self.chain, service: &self.service, loan: self.loan.as_ref() }
+    }
+
     /// Cut, and not yet gone.
     fn lingers(&self) -> bool {
         self.reason.get().is_some() && !self.released.load(Ordering::Acquire)
@@ -87,10 +96,12 @@ pub struct StreamGuard {
 }
 
 impl Streams {
-    /// Registers a request of `chain`.
-    pub fn open(self: &Arc<Self>, chain: Arc<Chain>) -> StreamGuard {
+    /// Registers a request, with the credential that it is about to use.
+    pub fn open(self: &Arc<Self>, permit: &Permit, credential: Option<&OnLoan>) -> StreamGuard {
         let stream = Arc::new(Stream {
-            chain,
+            chain: permit.token().held().token().chain().clone(),
+            service: permit.operation().service.clone(),
+            loan: credential.map(|credential| credential.loan().clone()),
             reason: OnceLock::new(),
             cut: Notify::new(),
             release: Mutex::new(None),
@@ -111,14 +122,14 @@ impl Streams {
         self.len() == 0
     }
 
-    /// Ends every request of a chain that `set` revokes. Wait for [`Streams::gone`] before you say that they have ended.
+    /// Ends every request whose chain, service or credential `set` revokes. Wait for [`Streams::gone`] before you say that they have ended.
     pub fn cut_revoked(&self, set: &RevocationSet) {
         self.revoked(set).end();
     }
 
     /// The requests that [`Streams::cut_revoked`] ends, so that whoever holds a lock on the set can let go of it first.
     pub(super) fn revoked(&self, set: &RevocationSet) -> Doomed {
-        self.doomed(|stream| set.revokes(&stream.chain).map(|target| CutReason::Revoked(Box::new(target))))
+        self.doomed(|stream| set.revokes_use(stream.used()).map(|target| CutReason::Revoked(Box::new(target))))
     }
 
     /// Ends every request whose writ, or its root key, counts no longer at `now`.

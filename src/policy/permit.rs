@@ -1,7 +1,7 @@
 //! From a live token and an operation to a permit, and from a permit to the moment a credential may be used.
 
 use crate::clock::{Monotonic, Timestamp};
-use crate::revocation::{Lease, LiveToken, NotLive, RevocationSet};
+use crate::revocation::{Borrowed, Lease, LiveToken, NotLive, RevocationSet, Use};
 use crate::token::{Capability, Chain, Operation};
 
 /// This token may do this operation now. Only [`authorize`] makes one.
@@ -12,10 +12,12 @@ pub struct Permit {
     capability: Capability,
 }
 
-/// A permit whose token was found live a second time, directly before the credential is used. Only [`Permit::clear`] makes one.
+/// A permit whose token was found live a second time, directly before the credential is used, and the credential that was
+/// looked at with it. Only [`Permit::clear`] makes one.
 #[derive(Debug)]
-pub struct Cleared {
+pub struct Cleared<C> {
     permit: Permit,
+    credential: Option<C>,
     seq: u64,
 }
 
@@ -94,20 +96,34 @@ impl Permit {
         &self.capability
     }
 
-    /// Looks again, directly before the credential is used: whatever was waited for since, nothing was revoked meanwhile.
+    /// Looks again, directly before `credential` is used: whatever was waited for since, neither the token nor the service
+    /// nor this version of the credential was revoked meanwhile.
     #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
-    pub fn clear(self, set: &RevocationSet, lease: &Lease, now: Monotonic) -> Result<Cleared, (Self, NotLive)> {
-        match set.check(self.token.chain(), lease, now) {
-            Ok(()) => Ok(Cleared { seq: set.seq(), permit: self }),
+    pub fn clear<C: Borrowed>(
+        self,
+        credential: Option<C>,
+        set: &RevocationSet,
+        lease: &Lease,
+        now: Monotonic,
+    ) -> Result<Cleared<C>, (Self, NotLive)> {
+        let loan = credential.as_ref().map(Borrowed::loan);
+        let used = Use { chain: self.token.chain(), service: &self.operation.service, loan };
+        match set.check_use(used, lease, now) {
+            Ok(()) => Ok(Cleared { seq: set.seq(), permit: self, credential }),
             Err(not_live) => Err((self, not_live)),
         }
     }
 }
 
-impl Cleared {
+impl<C> Cleared<C> {
     /// The permit.
     pub const fn permit(&self) -> &Permit {
         &self.permit
+    }
+
+    /// The credential that may be used.
+    pub const fn credential(&self) -> Option<&C> {
+        self.credential.as_ref()
     }
 
     /// How much of the revocation log was known when it was cleared.

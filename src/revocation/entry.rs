@@ -6,13 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, GrantId, Subject, TenantName, text_form};
+use crate::id::{AgentName, BlockId, CredentialName, GrantId, ServiceName, Subject, TenantName, text_form};
 use crate::key::PublicKey;
 
 /// What a revocation kills.
 ///
-/// A block or a key kills for good. The others kill every writ minted before the entry (`epoch` below its `seq`): what is
-/// minted later, after a new decision to issue, lives.
+/// A block or a key kills for good. The others kill what is older than the entry (an `epoch` below its `seq`): a writ by when
+/// it was minted, a credential by when its version was stored. What comes later, after a new decision, lives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// A block, and everything derived from it, known to us or not.
@@ -21,10 +21,17 @@ pub enum Target {
     Holder(PublicKey),
     /// A user's writs.
     Subject(TenantName, Subject),
+    /// The writs minted in a session at the identity provider.
+    Session(TenantName, Subject),
     /// An agent's writs, and all that was delegated from them.
     Agent(TenantName, AgentName),
     /// The writs minted under a grant.
     Grant(GrantId),
+    /// Every use of a service by an older writ, which lives on at other services. Looked at when the credential is used.
+    Service(TenantName, ServiceName),
+    /// Every older version of a credential, of each user who has their own: lent no more, and used by no edge that was
+    /// lent it. Kills no writ.
+    Credential(TenantName, CredentialName),
     /// Every writ of a tenant.
     Tenant(TenantName),
     /// Every writ.
@@ -34,8 +41,9 @@ pub enum Target {
 /// A text that is not a revocation target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a revocation target: use `block:<id>`, `holder:<did:key>`, `subject:<tenant>/<sub>`, `agent:<tenant>/<name>`, \
-     `grant:<id>`, `tenant:<name>` or `everything`"
+    "not a revocation target: use `block:<id>`, `holder:<did:key>`, `subject:<tenant>/<sub>`, `session:<tenant>/<sid>`, \
+     `agent:<tenant>/<name>`, `grant:<id>`, `service:<tenant>/<name>`, `credential:<tenant>/<name>`, `tenant:<name>` or \
+     `everything`"
 )]
 pub struct InvalidTarget;
 
@@ -45,8 +53,11 @@ impl fmt::Display for Target {
             Self::Block(id) => write!(f, "block:{id}"),
             Self::Holder(key) => write!(f, "holder:{key}"),
             Self::Subject(tenant, subject) => write!(f, "subject:{tenant}/{subject}"),
+            Self::Session(tenant, session) => write!(f, "session:{tenant}/{session}"),
             Self::Agent(tenant, agent) => write!(f, "agent:{tenant}/{agent}"),
             Self::Grant(id) => write!(f, "grant:{id}"),
+            Self::Service(tenant, service) => write!(f, "service:{tenant}/{service}"),
+            Self::Credential(tenant, credential) => write!(f, "credential:{tenant}/{credential}"),
             Self::Tenant(tenant) => write!(f, "tenant:{tenant}"),
             Self::Everything => f.write_str("everything"),
         }
@@ -69,8 +80,11 @@ impl FromStr for Target {
             "block" => Ok(Self::Block(parse(rest)?)),
             "holder" => Ok(Self::Holder(parse(rest)?)),
             "subject" => pair().and_then(|(tenant, sub)| Ok(Self::Subject(parse(tenant)?, parse(sub)?))),
+            "session" => pair().and_then(|(tenant, sid)| Ok(Self::Session(parse(tenant)?, parse(sid)?))),
             "agent" => pair().and_then(|(tenant, agent)| Ok(Self::Agent(parse(tenant)?, parse(agent)?))),
             "grant" => Ok(Self::Grant(parse(rest)?)),
+            "service" => pair().and_then(|(tenant, name)| Ok(Self::Service(parse(tenant)?, parse(name)?))),
+            "credential" => pair().and_then(|(tenant, name)| Ok(Self::Credential(parse(tenant)?, parse(name)?))),
             "tenant" => Ok(Self::Tenant(parse(rest)?)),
             _ => Err(InvalidTarget),
         }
@@ -90,6 +104,11 @@ pub struct Entry {
     pub at: Timestamp,
     /// The last moment that anything it could kill is valid; the entry may be forgotten after it.
     pub forget_after: Timestamp,
+}
+
+impl Entry {
+    /// The `forget_after` of an entry that is kept for good, because what it kills has no end: 9999-12-31T23:59:59Z.
+    pub const FOREVER: Timestamp = Timestamp::from_secs(253_402_300_799);
 }
 
 #[cfg(test)]
@@ -113,8 +132,11 @@ mod tests {
                 Target::Block(BlockId::from_bytes(id)),
                 Target::Holder(KeyPair::from_seed(&seed).public()),
                 Target::Subject(tenant.clone(), rest.parse().unwrap()),
+                Target::Session(tenant.clone(), rest.parse().unwrap()),
                 Target::Agent(tenant.clone(), agent.parse().unwrap()),
                 Target::Grant(GrantId::from_bytes(id)),
+                Target::Service(tenant.clone(), agent.parse().unwrap()),
+                Target::Credential(tenant.clone(), agent.parse().unwrap()),
                 Target::Tenant(tenant),
                 Target::Everything,
             ] {

@@ -4,8 +4,10 @@
 
 pub mod entry;
 pub mod lease;
+pub mod loan;
 pub mod set;
 
 pub use entry::{Entry, Target};
 pub use lease::Lease;
+pub use loan::{Borrowed, Loan, Use};
 pub use set::{LiveToken, NotLive, RevocationSet};

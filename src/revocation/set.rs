@@ -7,6 +7,7 @@ use crate::id::BlockId;
 use crate::key::PublicKey;
 use crate::revocation::entry::{Entry, Target};
 use crate::revocation::lease::Lease;
+use crate::revocation::loan::Use;
 use crate::token::{Chain, HeldToken, TokenError};
 
 /// Every entry of the log up to `seq` that still matters. A lookup does not depend on how many there are.
@@ -139,7 +140,7 @@ impl RevocationSet {
         Ok(LiveToken { held, seq: self.seq })
     }
 
-    /// Whether a chain is still live: asked again directly before a credential is used, and of every open stream.
+    /// Whether a chain is still live.
     pub fn check(&self, chain: &Chain, lease: &Lease, now: Monotonic) -> Result<(), NotLive> {
         if !lease.holds(now) {
             return Err(NotLive::NoLease);
@@ -150,7 +151,39 @@ impl RevocationSet {
         }
     }
 
-    /// What of `chain` is revoked, if anything.
+    /// Whether a service and its credential may still be used by a chain: asked directly before the credential is used.
+    pub fn check_use(&self, used: Use<'_>, lease: &Lease, now: Monotonic) -> Result<(), NotLive> {
+        self.check(used.chain, lease, now)?;
+        match self.revokes_beyond_chain(used) {
+            Some(target) => Err(NotLive::Revoked(Box::new(target))),
+            None => Ok(()),
+        }
+    }
+
+    /// What of a use is revoked, if anything: its chain, its service, its credential. Asked of every open request.
+    pub fn revokes_use(&self, used: Use<'_>) -> Option<Target> {
+        self.revokes(used.chain).or_else(|| self.revokes_beyond_chain(used))
+    }
+
+    fn revokes_beyond_chain(&self, used: Use<'_>) -> Option<Target> {
+        if self.epochs.is_empty() {
+            return None;
+        }
+        let authority = used.chain.authority();
+        let service = Target::Service(authority.tenant.clone(), used.service.clone());
+        if self.kills(&service, authority.epoch) {
+            return Some(service);
+        }
+        let loan = used.loan?;
+        let credential = Target::Credential(authority.tenant.clone(), loan.credential.clone());
+        self.kills(&credential, loan.epoch).then_some(credential)
+    }
+
+    fn kills(&self, target: &Target, epoch: u64) -> bool {
+        self.epochs.get(target).is_some_and(|entry| entry.seq > epoch)
+    }
+
+    /// What of `chain` is revoked, if anything. Says nothing about a service or a credential: see [`Self::revokes_use`].
     pub fn revokes(&self, chain: &Chain) -> Option<Target> {
         // Every block and every holder, not only the last: revoking a parent kills what was derived from it.
         if let Some(id) = chain.block_ids().find(|id| self.blocks.contains_key(id)) {
@@ -165,11 +198,13 @@ impl RevocationSet {
         let authority = chain.authority();
         let tenant = &authority.tenant;
         let subject = authority.subject.iter().map(|subject| Target::Subject(tenant.clone(), subject.clone()));
+        let session = authority.session.iter().map(|session| Target::Session(tenant.clone(), session.clone()));
         [Target::Everything, Target::Tenant(tenant.clone()), Target::Agent(tenant.clone(), authority.agent.clone())]
             .into_iter()
             .chain(subject)
+            .chain(session)
             .chain(authority.grants.iter().map(|id| Target::Grant(*id)))
-            .find(|target| self.epochs.get(target).is_some_and(|epoch| epoch.seq > authority.epoch))
+            .find(|target| self.kills(target, authority.epoch))
     }
 
     fn insert(&mut self, target: Target, seq: u64, forget_after: Timestamp) {
@@ -182,7 +217,14 @@ impl RevocationSet {
                 let known = self.holders.entry(key).or_insert(forget_after);
                 *known = forget_after.max(*known);
             }
-            Target::Subject(..) | Target::Agent(..) | Target::Grant(_) | Target::Tenant(_) | Target::Everything => {
+            Target::Subject(..)
+            | Target::Session(..)
+            | Target::Agent(..)
+            | Target::Grant(_)
+            | Target::Service(..)
+            | Target::Credential(..)
+            | Target::Tenant(_)
+            | Target::Everything => {
                 let known = self.epochs.entry(target).or_insert(Epoch { seq, forget_after });
                 known.seq = seq.max(known.seq);
                 known.forget_after = forget_after.max(known.forget_after);

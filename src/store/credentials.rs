@@ -32,6 +32,8 @@ pub struct CredentialRecord {
     pub version: u32,
     /// When this version was stored.
     pub updated: Timestamp,
+    /// The revocation log's head at that moment, by the store: a later entry for the credential kills this version.
+    pub stored_epoch: u64,
 }
 
 /// Credentials.
@@ -40,7 +42,8 @@ pub trait Credentials: Send + Sync {
     /// The version that the next `put_credential` of this name must carry: 1 for a name never used.
     async fn next_credential_version(&self, key: &CredentialKey) -> Result<u32, StoreError>;
 
-    /// Stores a version. Another version than the next one is a conflict and changes nothing.
+    /// Stores a version, with the log's head of this very transaction as its `stored_epoch` whatever is given. Another
+    /// version than the next one is a conflict and changes nothing.
     async fn put_credential(&self, credential: &CredentialRecord, event: &Change) -> Result<(), StoreError>;
 
     /// Removes a credential. Its version numbers are not used again.

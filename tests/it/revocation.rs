@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use writ::clock::{Monotonic, Timestamp};
 use writ::id::BlockId;
-use writ::revocation::{Entry, Lease, NotLive, RevocationSet, Target};
+use writ::revocation::{Entry, Lease, Loan, NotLive, RevocationSet, Target, Use};
 use writ::token::chain::Authority;
 use writ::token::proof::{BearerRule, bear};
 use writ::token::verify::current;
@@ -73,19 +73,72 @@ fn a_hop_made_after_the_revocation_is_dead_too() {
 }
 
 #[test]
-fn agent_subject_tenant_and_everything_kill_what_was_minted_before_and_spare_what_is_minted_later() {
+fn agent_subject_session_tenant_and_everything_kill_what_was_minted_before_and_spare_what_is_minted_later() {
+    let session: Option<writ::id::Subject> = Some("sid/1".parse().unwrap());
     let Authority { tenant, subject, agent, .. } = authority();
     for target in [
         Target::Agent(tenant.clone(), agent),
         Target::Subject(tenant.clone(), subject.unwrap()),
+        Target::Session(tenant.clone(), session.clone().unwrap()),
         Target::Tenant(tenant),
         Target::Everything,
     ] {
         let set = revoked([Target::Block(BlockId::from_bytes([0xff; 16])), target.clone()]);
-        let minted_at = |epoch| minted(&Authority { epoch, ..authority() });
+        let minted_at = |epoch| minted(&Authority { epoch, session: session.clone(), ..authority() });
         assert!(kills(&set, &minted_at(1)), "{target}");
         assert!(!kills(&set, &minted_at(2)), "{target}");
     }
+}
+
+#[test]
+fn a_session_kills_neither_the_user_s_other_sessions_nor_what_has_none() {
+    let Authority { tenant, .. } = authority();
+    let set = revoked([Target::Session(tenant, "sid/1".parse().unwrap())]);
+    for session in [None, Some("sid/2".parse().unwrap())] {
+        assert!(!kills(&set, &minted(&Authority { epoch: 0, session, ..authority() })));
+    }
+}
+
+/// What kills the use of a service by a writ of epoch 1, with a version of a credential that was stored at `loan`.
+fn killed_by(set: &RevocationSet, service: &str, loan: Option<u64>) -> Option<Target> {
+    let chain = verified(&minted(&Authority { epoch: 1, ..authority() })).unwrap();
+    let loan = loan.map(|epoch| Loan { credential: "notes-key".parse().unwrap(), epoch });
+    set.revokes_use(Use { chain: &chain, service: &service.parse().unwrap(), loan: loan.as_ref() })
+}
+
+#[test]
+fn a_service_kills_its_use_by_older_writs_and_no_writ() {
+    let tenant = authority().tenant;
+    let target = Target::Service(tenant.clone(), "notes".parse().unwrap());
+    let set = revoked([Target::Block(BlockId::from_bytes([0xff; 16])), target.clone()]);
+    assert!(!kills(&set, &minted(&Authority { epoch: 0, ..authority() })));
+    assert_eq!(killed_by(&set, "notes", None), Some(target.clone()));
+    assert_eq!(killed_by(&set, "mail", None), None);
+    let before_the_writ = revoked([target]);
+    assert_eq!(killed_by(&before_the_writ, "notes", None), None);
+    let of_another_tenant =
+        revoked([Target::Everything, Target::Service("other".parse().unwrap(), "notes".parse().unwrap())]);
+    assert_eq!(killed_by(&of_another_tenant, "notes", None), None);
+}
+
+#[test]
+fn a_credential_kills_its_older_versions_and_no_writ() {
+    let tenant = authority().tenant;
+    let target = Target::Credential(tenant, "notes-key".parse().unwrap());
+    let set = revoked([Target::Block(BlockId::from_bytes([0xff; 16])), target.clone()]);
+    assert_eq!(killed_by(&set, "notes", None), None);
+    for (stored, dead) in [(0, true), (1, true), (2, false), (3, false)] {
+        assert_eq!(killed_by(&set, "notes", Some(stored)), dead.then(|| target.clone()), "{stored}");
+    }
+    let of_another_tenant =
+        revoked([Target::Everything, Target::Credential("other".parse().unwrap(), "notes-key".parse().unwrap())]);
+    assert_eq!(killed_by(&of_another_tenant, "notes", Some(0)), None);
+}
+
+#[test]
+fn what_kills_a_chain_kills_its_use_too() {
+    let set = revoked([Target::Block(authority().id)]);
+    assert_eq!(killed_by(&set, "notes", Some(9)), Some(Target::Block(authority().id)));
 }
 
 #[test]

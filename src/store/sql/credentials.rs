@@ -28,6 +28,7 @@ fn credential(row: &mut Row) -> Result<CredentialRecord, StoreError> {
         sealed: sealed(row)?,
         version: row.int()?,
         updated: row.time()?,
+        stored_epoch: row.int()?,
     })
 }
 
@@ -63,12 +64,13 @@ impl Credentials for SqlStore {
             text(&credential.sealed.wrapped_key),
             text(&credential.sealed.ciphertext),
             time(credential.updated),
+            count(write.heads.revocation_seq),
         ]);
         write.change(
-            "INSERT INTO credential (tenant, name, subject, version, kind, kek, wrapped_key, ciphertext, updated) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (tenant, name, subject) DO UPDATE SET \
+            "INSERT INTO credential (tenant, name, subject, version, kind, kek, wrapped_key, ciphertext, updated, stored_epoch) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (tenant, name, subject) DO UPDATE SET \
              version = excluded.version, kind = excluded.kind, kek = excluded.kek, wrapped_key = excluded.wrapped_key, \
-             ciphertext = excluded.ciphertext, updated = excluded.updated",
+             ciphertext = excluded.ciphertext, updated = excluded.updated, stored_epoch = excluded.stored_epoch",
             params,
         );
         write.catalog_changes();
@@ -86,19 +88,19 @@ impl Credentials for SqlStore {
     }
 
     async fn credentials(&self, tenant: &TenantName) -> Result<Vec<CredentialRecord>, StoreError> {
-        let sql = "SELECT tenant, name, subject, kind, kek, wrapped_key, ciphertext, version, updated \
+        let sql = "SELECT tenant, name, subject, kind, kek, wrapped_key, ciphertext, version, updated, stored_epoch \
                    FROM credential WHERE tenant = $1 ORDER BY name, subject";
         read_all(self.read(sql, vec![text(tenant)]).await?, "credential", credential)
     }
 
     async fn credential(&self, key: &CredentialKey) -> Result<Option<CredentialRecord>, StoreError> {
-        let sql = "SELECT tenant, name, subject, kind, kek, wrapped_key, ciphertext, version, updated \
+        let sql = "SELECT tenant, name, subject, kind, kek, wrapped_key, ciphertext, version, updated, stored_epoch \
                    FROM credential WHERE tenant = $1 AND name = $2 AND subject = $3";
         read_first(self.read(sql, key_params(key)).await?, "credential", credential)
     }
 
     async fn credentials_not_under(&self, kek: &str, limit: u32) -> Result<Vec<CredentialRecord>, StoreError> {
-        let sql = "SELECT tenant, name, subject, kind, kek, wrapped_key, ciphertext, version, updated \
+        let sql = "SELECT tenant, name, subject, kind, kek, wrapped_key, ciphertext, version, updated, stored_epoch \
                    FROM credential WHERE kek <> $1 ORDER BY tenant, name, subject LIMIT $2";
         read_all(self.read(sql, vec![text(kek), count(limit.into())]).await?, "credential", credential)
     }

@@ -60,9 +60,14 @@ impl Write<'_> {
                 let rows = self.query(sql, vec![text(&revocation.target), time(revocation.forget_after)]).await?;
                 read_first(rows, "revocation", entry)
             }
-            Target::Subject(..) | Target::Agent(..) | Target::Grant(_) | Target::Tenant(_) | Target::Everything => {
-                Ok(None)
-            }
+            Target::Subject(..)
+            | Target::Session(..)
+            | Target::Agent(..)
+            | Target::Grant(_)
+            | Target::Service(..)
+            | Target::Credential(..)
+            | Target::Tenant(_)
+            | Target::Everything => Ok(None),
         }
     }
 }

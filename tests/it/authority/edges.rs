@@ -103,11 +103,11 @@ async fn a_live_writ_is_lent_its_credential_and_it_is_recorded(database: &Databa
     let token = test.writ(&agent, "notes:read:team").await;
     let lent = lend(&edge, &token).await.unwrap();
     assert_eq!((lent.credential.as_str(), lent.version, lent.keep_ms), ("notes-key", 1, 30_000));
-    assert_eq!(lent.lent().secret.expose(), "secret-of-notes");
+    assert_eq!(lent.secret.0.expose(), "secret-of-notes");
 
     test.post("/v1/credentials/notes-key/rotate", json!({ "secret": "the-next-secret" })).await.ok();
     let lent = lend(&edge, &token).await.unwrap();
-    assert_eq!((lent.version, lent.lent().secret.expose().as_str()), (2, "the-next-secret"));
+    assert_eq!((lent.version, lent.secret.0.expose().as_str()), (2, "the-next-secret"));
 
     let log = test.get("/v1/audit?source=authority&limit=1000").await;
     for secret in ["secret-of-notes", "the-next-secret", &token[..40], &test.operator] {

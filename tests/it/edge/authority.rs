@@ -267,6 +267,7 @@ async fn lend(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes)
         kind,
         secret: WireSecret(Secret::new(secret)),
         version: 1,
+        epoch: 0,
         keep_ms: 60_000,
     };
     answer(proof, StatusCode::OK, &reply)

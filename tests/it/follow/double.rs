@@ -68,6 +68,8 @@ pub(super) struct Mind {
     pub(super) settings: Settings,
     pub(super) lease_ms: u64,
     pub(super) keep_ms: u64,
+    /// The log's head when the credential that it lends was stored.
+    pub(super) stored_epoch: u64,
     /// How far its wall clock is ahead of the edge's.
     pub(super) ahead: Duration,
     /// Moves the edge's clock between a request and its answer.
@@ -177,6 +179,7 @@ impl Mind {
             settings: settings(issuer, 1),
             lease_ms: 1000,
             keep_ms: 10_000,
+            stored_epoch: 0,
             ahead: Duration::ZERO,
             travel: Duration::ZERO,
             asked: VecDeque::new(),
@@ -349,7 +352,7 @@ impl Inner {
                 let (secret, keep_ms, version) = (&mind.secret, mind.keep_ms, mind.lent.len());
                 let reply = json!({
                     "credential": "notes-key", "kind": { "kind": "bearer" }, "secret": secret, "version": version,
-                    "keep_ms": keep_ms,
+                    "epoch": mind.stored_epoch, "keep_ms": keep_ms,
                 });
                 (200, reply)
             }

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use writ::audit::Source;
 use writ::clock::{Clock, SystemClock};
 use writ::dial::TrustedRoots;
-use writ::edge::channel::Channel;
+use writ::edge::channel::{Channel, ChannelError};
 use writ::edge::follow::{FollowLimits, Follower};
 use writ::edge::join::{Address, JoinError, Joined, Rejoin};
 use writ::edge::journal::{Journal, Settings};
@@ -20,10 +20,12 @@ use writ::edge::ship::{ShipLimits, Shipper, stored_head};
 use writ::edge::streams::CutReason;
 use writ::id::RequestId;
 use writ::policy::permit::{Permit, authorize};
-use writ::revocation::NotLive;
+use writ::revocation::{Entry, NotLive};
 use writ::token::proof::{NonceRule, ProvenRequest, hold, make};
 use writ::token::verify::current;
 use writ::token::{Chain, HeldToken, Limits, Operation, RawToken, verify};
+use writ::wire::refusal::WRIT_REFUSED;
+use writ::wire::{LendReply, LendRequest};
 
 use super::{eventually, ship};
 use crate::store::{Database, for_every_backend};
@@ -34,6 +36,8 @@ for_every_backend!(
     a_receipt_waits_for_the_last_open_request_of_what_it_revokes,
     a_rotated_credential_replaces_the_one_that_is_kept,
     a_withdrawn_writ_is_lent_nothing,
+    a_revoked_credential_is_lent_again_once_a_new_version_is_stored,
+    a_writ_is_lent_nothing_at_a_service_that_was_revoked,
     a_journal_arrives_once,
     a_removed_edge_serves_no_longer_than_its_lease,
 );
@@ -118,7 +122,7 @@ impl RealEdge {
     async fn lend(&self, shown: &Shown) -> Result<String, LendError> {
         let request = RequestId::from_bytes(random());
         let lent = self.lender.lend(&shown.raw, &shown.chain, &"notes".parse().unwrap(), request).await?;
-        Ok(lent.secret.expose().clone())
+        Ok(lent.lent().secret.expose().clone())
     }
 }
 
@@ -149,7 +153,7 @@ async fn a_receipt_waits_for_the_last_open_request_of_what_it_revokes(database: 
     let (agent, _) = test.granted("planner", "notes:read:team").await;
     let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
     let waiting = edge.permit(&test, &agent, &shown).unwrap();
-    let (_, open) = edge.knowledge.clear(edge.permit(&test, &agent, &shown).unwrap()).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&test, &agent, &shown).unwrap(), None).unwrap();
 
     let revoking = test.post("/v1/revocations", json!({ "target": "agent:default/planner" }));
     tokio::pin!(revoking);
@@ -162,7 +166,7 @@ async fn a_receipt_waits_for_the_last_open_request_of_what_it_revokes(database: 
     drop(open);
     let receipt = revoking.await.ok();
     assert_eq!(receipt["edges"][0]["how"], "acknowledged");
-    assert!(matches!(edge.knowledge.clear(waiting).unwrap_err().1, NotLive::Revoked(_)));
+    assert!(matches!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotLive::Revoked(_)));
     assert!(matches!(edge.permit(&test, &agent, &shown), Err(NotLive::Revoked(_))));
 }
 
@@ -191,6 +195,49 @@ async fn a_withdrawn_writ_is_lent_nothing(database: &Database) {
     test.post("/v1/revocations", json!({ "target": "agent:default/planner" })).await.ok();
     // The edge's own check is left out: the authority does not take its word.
     assert!(matches!(edge.lend(&shown).await, Err(LendError::Refused(_))));
+}
+
+async fn a_revoked_credential_is_lent_again_once_a_new_version_is_stored(database: &Database) {
+    let test = start(database).await;
+    test.notes("first-secret").await;
+    let dir = tempfile::tempdir().unwrap();
+    let edge = edge(&test, dir.path()).await;
+    let (agent, _) = test.granted("planner", "notes:read:team").await;
+    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    assert_eq!(edge.lend(&shown).await.as_deref(), Ok("first-secret"));
+    let receipt = test.post("/v1/revocations", json!({ "target": "credential:default/notes-key" })).await.ok();
+    assert_eq!(receipt["edges"][0]["how"], "acknowledged");
+    assert_eq!(edge.lender.kept(), 0);
+    assert_eq!(edge.lend(&shown).await, Err(LendError::NoCredential));
+    test.notes("second-secret").await;
+    assert_eq!(edge.lend(&shown).await.as_deref(), Ok("second-secret"));
+    let entry = test.store.revocations_after(0, 10).await.unwrap().pop().unwrap();
+    assert_eq!(entry.forget_after, Entry::FOREVER, "what was stored once may be there for ever");
+}
+
+async fn a_writ_is_lent_nothing_at_a_service_that_was_revoked(database: &Database) {
+    let test = start(database).await;
+    test.notes("first-secret").await;
+    let dir = tempfile::tempdir().unwrap();
+    let edge = edge(&test, dir.path()).await;
+    let (agent, _) = test.granted("planner", "notes:read:team").await;
+    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    test.post("/v1/revocations", json!({ "target": "service:default/mail" })).await.ok();
+    assert!(edge.lend(&shown).await.is_ok());
+    test.post("/v1/revocations", json!({ "target": "service:default/notes" })).await.ok();
+    // What is kept may be lent, and is not cleared for the old writ.
+    let fresh = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    assert!(edge.lend(&fresh).await.is_ok());
+    let permit = edge.permit(&test, &agent, &shown).unwrap();
+    assert!(matches!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::Revoked(_)));
+    let question = LendRequest {
+        token: shown.raw.text().into(),
+        service: "notes".parse().unwrap(),
+        request: RequestId::from_bytes(random()),
+    };
+    let answer = edge.channel.call::<_, LendReply>("/v1/edge/lend", &question, WITHIN).await;
+    let Err(ChannelError::Refused { refusal, .. }) = answer else { panic!("lent") };
+    assert_eq!(&*refusal.code, WRIT_REFUSED);
 }
 
 async fn a_journal_arrives_once(database: &Database) {

@@ -11,15 +11,16 @@ use axum::body::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame};
 use tokio::sync::oneshot;
+use writ::edge::lend::OnLoan;
 use writ::edge::streams::{BodyError, CutReason};
-use writ::id::BlockId;
+use writ::id::{BlockId, RequestId};
 use writ::revocation::{NotLive, Target};
 use writ::token::chain::Authority;
 use writ::token::{RawToken, TokenError};
 
 use super::double::{Double, Fault};
 use super::{Edge, bearer, clock, eventually};
-use crate::tokens::{authority, minted};
+use crate::tokens::{authority, minted, verified};
 
 fn root() -> Target {
     Target::Block(authority().id)
@@ -38,7 +39,7 @@ async fn a_revoked_request_is_cut_and_acknowledged_only_once_it_is_gone() {
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     let seq = double.revoke(root());
     assert_eq!(open.cut().await, revoked(root()));
     assert!(!double.acknowledged(seq));
@@ -56,10 +57,65 @@ async fn requests_of_other_chains_go_on() {
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&sibling())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&sibling()), None).unwrap();
     let seq = double.revoke(root());
     eventually("the acknowledgement", || double.acknowledged(seq)).await;
     assert_eq!(open.reason(), None);
+}
+
+async fn lent(edge: &Edge) -> Option<Arc<OnLoan>> {
+    let (token, service) = (bearer(), "notes".parse().unwrap());
+    let request = RequestId::from_bytes([9; 16]);
+    Some(edge.lender.lend(&token, &verified(&token).unwrap(), &service, request).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_revoked_service_cuts_its_requests_and_spares_the_writ() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let waiting = edge.permit(&bearer());
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
+    let mail = Target::Service(authority().tenant, "mail".parse().unwrap());
+    let seq = double.revoke(mail);
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    assert_eq!(open.reason(), None);
+    let notes = Target::Service(authority().tenant, "notes".parse().unwrap());
+    let seq = double.revoke(notes.clone());
+    assert_eq!(open.cut().await, revoked(notes.clone()));
+    assert!(!double.acknowledged(seq));
+    drop(open);
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    assert_eq!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotLive::Revoked(Box::new(notes)));
+    assert!(edge.admit(&bearer()).is_ok(), "the writ lives on at other services");
+}
+
+#[tokio::test]
+async fn a_revoked_credential_is_dropped_and_the_requests_that_use_it_are_cut() {
+    let double = Double::start(&clock()).await;
+    let edge = Edge::of(&[&double]);
+    edge.ready().await;
+    let target = Target::Credential(authority().tenant, "notes-key".parse().unwrap());
+    let old = lent(&edge).await;
+    let waiting = edge.permit(&bearer());
+    let (_, without) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), old.clone()).unwrap();
+    let seq = double.revoke(target.clone());
+    assert_eq!(open.cut().await, revoked(target.clone()));
+    assert!(!double.acknowledged(seq));
+    drop(open);
+    eventually("the acknowledgement", || double.acknowledged(seq)).await;
+    assert_eq!(edge.lender.kept(), 0);
+    assert_eq!(without.reason(), None, "a request without the credential goes on");
+    assert_eq!(edge.knowledge.clear(waiting, old).unwrap_err().1, NotLive::Revoked(Box::new(target.clone())));
+    // The edge does not take the authority's word either: a version from before the entry stays dead, a later one lives.
+    let again = lent(&edge).await;
+    let not_live = edge.knowledge.clear(edge.permit(&bearer()), again).unwrap_err().1;
+    assert_eq!(not_live, NotLive::Revoked(Box::new(target)));
+    double.change(|mind| (mind.stored_epoch, mind.settings.version) = (seq, 2));
+    eventually("the new version's turn", || edge.lender.kept() == 0).await;
+    let new = lent(&edge).await;
+    assert!(edge.knowledge.clear(edge.permit(&bearer()), new).is_ok());
 }
 
 #[tokio::test]
@@ -70,7 +126,7 @@ async fn a_permit_from_before_a_revocation_is_not_cleared_after_it() {
     let permit = edge.permit(&bearer());
     let seq = double.revoke(root());
     eventually("the acknowledgement", || double.acknowledged(seq)).await;
-    let (_, not_live) = edge.knowledge.clear(permit).unwrap_err();
+    let (_, not_live) = edge.knowledge.clear(permit, None).unwrap_err();
     assert_eq!(not_live, NotLive::Revoked(Box::new(root())));
     assert!(edge.knowledge.streams().is_empty());
 }
@@ -83,7 +139,7 @@ async fn a_permit_is_not_cleared_once_the_lease_has_run_out() {
     double.fault(Fault::Silent);
     let permit = edge.permit(&bearer());
     edge.clock.advance(Duration::from_secs(1));
-    assert_eq!(edge.knowledge.clear(permit).unwrap_err().1, NotLive::NoLease);
+    assert_eq!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::NoLease);
 }
 
 #[tokio::test]
@@ -91,7 +147,7 @@ async fn open_requests_end_with_the_lease() {
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     double.fault(Fault::Silent);
     edge.clock.advance(Duration::from_secs(1));
     assert_eq!(open.cut().await, CutReason::LeaseEnded);
@@ -102,7 +158,7 @@ async fn open_requests_end_with_their_writ() {
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     // To the end of its last second; by the wall clock, which the authority's follows here.
     edge.clock.set_wall(authority().expires.after(Duration::from_millis(999)));
     let sweeps = Duration::from_millis(100);
@@ -116,7 +172,7 @@ async fn a_root_key_that_is_withdrawn_ends_what_hangs_on_it_before_the_settings_
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     let permit = edge.permit(&bearer());
     double.change(|mind| {
         mind.settings.version = 2;
@@ -125,7 +181,7 @@ async fn a_root_key_that_is_withdrawn_ends_what_hangs_on_it_before_the_settings_
     let acknowledged = || double.mind().asked.iter().any(|request| request.settings == Some(2));
     assert_eq!(open.cut().await, CutReason::RootRetired);
     assert!(!acknowledged());
-    assert_eq!(edge.knowledge.clear(permit).unwrap_err().1, NotLive::NotCurrent(TokenError::UnknownRoot));
+    assert_eq!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::NotCurrent(TokenError::UnknownRoot));
     drop(open);
     eventually("the acknowledgement", acknowledged).await;
 }
@@ -149,7 +205,7 @@ async fn an_answer_that_streams_ends_with_an_error_at_the_cut() {
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     let (on_drop, dropped) = oneshot::channel();
     let mut body = open.body(Endless { _dropped: on_drop });
     let reading = tokio::spawn(async move { body.frame().await.unwrap().unwrap_err() });
@@ -164,7 +220,7 @@ async fn a_caller_who_does_not_read_delays_neither_the_cut_nor_its_acknowledgeme
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     let (on_drop, dropped) = oneshot::channel();
     let unread = open.body(Endless { _dropped: on_drop });
     let seq = double.revoke(root());
@@ -179,7 +235,7 @@ async fn an_answer_that_ends_by_itself_leaves_nothing_behind() {
     let double = Double::start(&clock()).await;
     let edge = Edge::of(&[&double]);
     edge.ready().await;
-    let (_, open) = edge.knowledge.clear(edge.permit(&bearer())).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(&bearer()), None).unwrap();
     let body = open.body(http_body_util::Full::new(Bytes::from_static(b"done")));
     assert_eq!(body.collect().await.unwrap().to_bytes(), "done");
     assert!(edge.knowledge.streams().is_empty());
@@ -204,7 +260,7 @@ async fn no_request_slips_between_the_check_and_the_cut() {
                     crate::tokens::operation("notes:notes/read:team"),
                     crate::tokens::at(10),
                 );
-                let Ok((_, open)) = edge.knowledge.clear(permit.unwrap()) else { return };
+                let Ok((_, open)) = edge.knowledge.clear(permit.unwrap(), None) else { return };
                 cleared.fetch_add(1, Ordering::SeqCst);
                 let cut = tokio::time::timeout(Duration::from_millis(1), open.cut()).await.is_ok();
                 cleared.fetch_sub(1, Ordering::SeqCst);

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use writ::revocation::Target;
 use writ::store::{CredentialRecord, StoreError};
 use writ::vault::CredentialKind;
 
-use super::make::{AT, LATER, change, changes, credential, credential_key, event, name, sealed};
+use super::make::{AT, LATER, change, changes, credential, credential_key, event, name, revocation, sealed};
 use super::{Database, for_every_backend};
 
 for_every_backend!(
     a_stored_credential_is_read_back,
     versions_count_from_1,
+    a_version_keeps_the_head_of_the_log_at_which_it_was_stored,
     another_version_than_the_next_changes_nothing,
     of_many_who_rotate_at_once_one_succeeds,
     a_removed_credential_does_not_start_its_versions_again,
@@ -50,6 +52,23 @@ async fn versions_count_from_1(db: &Database) {
         assert_eq!(db.store.credential(&key).await.unwrap().unwrap().version, version);
     }
     assert_eq!(db.store.credentials(&name("acme")).await.unwrap().len(), 1);
+}
+
+async fn a_version_keeps_the_head_of_the_log_at_which_it_was_stored(db: &Database) {
+    let key = credential_key("c", None);
+    for version in 1..=3 {
+        let told = CredentialRecord { stored_epoch: 77, ..credential(key.clone(), version) };
+        put(db, &told).await.unwrap();
+        let stored = db.store.credential(&key).await.unwrap().unwrap();
+        assert_eq!(stored.stored_epoch, u64::from(version - 1), "not what the caller says");
+        db.store.revoke(&revocation(Target::Everything), &event()).await.unwrap();
+        // Neither a later entry nor a new wrapping makes it younger.
+        db.store
+            .rewrap_credentials(&[CredentialRecord { sealed: sealed(2), ..stored.clone() }], AT, &event())
+            .await
+            .unwrap();
+        assert_eq!(db.store.credential(&key).await.unwrap().unwrap().stored_epoch, stored.stored_epoch);
+    }
 }
 
 async fn another_version_than_the_next_changes_nothing(db: &Database) {

@@ -112,7 +112,7 @@ pub(crate) fn credential_key(text: &str, subject: Option<&str>) -> CredentialKey
 
 pub(crate) fn credential(key: CredentialKey, version: u32) -> CredentialRecord {
     let kind = CredentialKind::Header { name: "x-api-key".into() };
-    CredentialRecord { key, kind, sealed: sealed(1), version, updated: AT }
+    CredentialRecord { key, kind, sealed: sealed(1), version, updated: AT, stored_epoch: 0 }
 }
 
 pub(crate) fn ticket(n: u8, edge: &str) -> JoinTicket {

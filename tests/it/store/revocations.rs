@@ -40,8 +40,11 @@ async fn entries_are_numbered_from_1_and_every_target_is_read_back(db: &Database
         Target::Block(block(1)),
         Target::Holder(key(1)),
         Target::Subject(name("acme"), name("al/ice@example.com: ü")),
+        Target::Session(name("acme"), name("sid/1")),
         Target::Agent(name("acme"), name("bot")),
         Target::Grant(GrantId::from_bytes([7; 16])),
+        Target::Service(name("acme"), name("notes")),
+        Target::Credential(name("acme"), name("notes-key")),
         Target::Tenant(name("acme")),
         Target::Everything,
     ];
@@ -52,8 +55,8 @@ async fn entries_are_numbered_from_1_and_every_target_is_read_back(db: &Database
         expected.push(entry);
     }
     assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), expected);
-    assert_eq!(db.store.revocation_head().await.unwrap(), 7);
-    assert_eq!(changes(&*db.store).await.len(), 7);
+    assert_eq!(db.store.revocation_head().await.unwrap(), 10);
+    assert_eq!(changes(&*db.store).await.len(), 10);
 }
 
 async fn a_block_or_holder_that_is_revoked_is_not_appended_again(db: &Database) {
@@ -78,8 +81,11 @@ async fn an_entry_that_is_forgotten_sooner_does_not_stand_for_one_that_lasts(db:
 async fn other_targets_append_each_time(db: &Database) {
     for target in [
         Target::Subject(name("acme"), name("alice")),
+        Target::Session(name("acme"), name("sid/1")),
         Target::Agent(name("acme"), name("bot")),
         Target::Grant(GrantId::from_bytes([7; 16])),
+        Target::Service(name("acme"), name("notes")),
+        Target::Credential(name("acme"), name("notes-key")),
         Target::Tenant(name("acme")),
         Target::Everything,
     ] {
