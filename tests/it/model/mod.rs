@@ -12,7 +12,6 @@ use stateright::{Checker as _, Model as _};
 /// Explores every state; fails on a use after a receipt, and on a model in which nothing of interest happens.
 fn holds(protocol: Protocol) {
     let checker = protocol.checker().threads(1).spawn_bfs().join();
-    println!("{} states", checker.unique_state_count());
     checker.assert_properties();
 }
 
