@@ -141,6 +141,8 @@ names! {
     AudienceName, "an audience name";
     /// A person or machine that administers the authority.
     OperatorName, "an operator name";
+    /// An identity provider, as the settings call it.
+    ProviderName, "an identity provider's name";
 }
 
 ids! {
@@ -152,40 +154,53 @@ ids! {
     RequestId, "a request id";
 }
 
-/// A user, as the identity provider names them (`sub`): 1 to 255 bytes without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Subject(Box<str>);
+macro_rules! foreign_names {
+    ($($(#[$doc:meta])* $type:ident, $error:ident, $kind:literal;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// 1 to 255 bytes without control characters, bidirectional marks or invisible characters.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Box<str>);
 
-/// A text that is not a subject.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a subject: use 1 to 255 bytes without control characters")]
-pub struct InvalidSubject;
+        #[doc = concat!("A text that is not ", $kind, ".")]
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[error("not {}: use 1 to 255 bytes without control characters", $kind)]
+        pub struct $error;
 
-impl Subject {
-    /// The subject as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Subject {
-    type Err = InvalidSubject;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() || text.len() > 255 || text.chars().any(is_deceptive) {
-            return Err(InvalidSubject);
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-        Ok(Self(text.into()))
-    }
+
+        impl FromStr for $type {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                if text.is_empty() || text.len() > 255 || text.chars().any(is_deceptive) {
+                    return Err($error);
+                }
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        text_form!($type);
+    )*};
 }
 
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+foreign_names! {
+    /// A user, as the identity provider names them (`sub`), or a session of theirs (`sid`).
+    Subject, InvalidSubject, "a subject";
+    /// A group of users, as the identity provider names it.
+    Group, InvalidGroup, "a group";
 }
-
-text_form!(Subject);
 
 /// Control characters, and the format characters that reorder or hide text on a terminal or a page.
 pub fn is_deceptive(c: char) -> bool {

@@ -18,6 +18,7 @@
 //! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
 //! | `edge` | admit, inject, forward, follow the revocation feed | reach a store; serve without a lease |
 //! | `store` | durable state: SQLite, Postgres | decide |
+//! | `identity` | what a provider says of a user | believe a token by another issuer's keys |
 //! | `authority` | what is issued, lent, revoked: use cases and their HTTP | trust an edge's word |
 //! | `telemetry` | what a process says about itself | log a token or a secret |
 //! | `cli` | arguments, environment, terminal | hold a rule of its own |
@@ -35,6 +36,8 @@ pub mod dial;
 #[cfg(feature = "server")]
 pub mod edge;
 pub mod id;
+#[cfg(feature = "server")]
+pub mod identity;
 pub mod key;
 pub mod policy;
 pub mod revocation;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::config::identity::{IdentityTable, ProviderTerms};
 use crate::config::{ConfigError, TlsFiles, read};
 use crate::id::AudienceName;
 
@@ -45,6 +46,8 @@ pub struct AuthorityTerms {
     pub connections_max: usize,
     /// How long open requests have to finish when it is told to stop.
     pub drain: Duration,
+    /// Whose word about users counts.
+    pub providers: Vec<ProviderTerms>,
 }
 
 /// An issuer URL: an origin, `https` or loopback `http`, without a path.
@@ -79,6 +82,8 @@ struct File {
     authority: AuthorityTable,
     store: StoreTable,
     vault: VaultTable,
+    #[serde(default)]
+    identity: IdentityTable,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +161,7 @@ impl Default for AuthorityTerms {
             checkpoint_every: Duration::from_secs(defaults::checkpoint_every_s()),
             connections_max: defaults::connections_max(),
             drain: Duration::from_secs(defaults::drain_s()),
+            providers: Vec::new(),
         }
     }
 }
@@ -178,7 +184,7 @@ impl AuthorityConfig {
     }
 
     fn checked(file: File, folder: &Path) -> Result<Self, ConfigError> {
-        let File { authority, store, vault } = file;
+        let File { authority, store, vault, identity } = file;
         if authority.tls.is_none() && !authority.listen.ip().is_loopback() {
             return Err(refused(
                 "authority.listen",
@@ -242,6 +248,7 @@ impl AuthorityConfig {
                     authority.drain_s,
                     0..=3600,
                 )?),
+                providers: identity.checked(folder)?,
             },
         })
     }

@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod edge;
+pub mod identity;
 pub mod journal;
 
 use std::path::{Path, PathBuf};

@@ -35,6 +35,18 @@ impl Object {
         self.value(name)
     }
 
+    /// An array of objects.
+    #[cfg(feature = "server")]
+    pub(crate) fn objects(&self, name: &str) -> Option<Vec<Self>> {
+        self.value(name)
+    }
+
+    /// Whether it is `true`, and nothing that could be taken for it.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_true(&self, name: &str) -> bool {
+        self.value(name) == Some(true)
+    }
+
     /// How many names it has.
     #[cfg(feature = "server")]
     pub(crate) fn len(&self) -> usize {

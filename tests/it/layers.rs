@@ -13,7 +13,9 @@ const LEVELS: &[&[&str]] = &[
     &["token"],
     &["revocation"],
     &["policy", "catalog", "vault", "audit"],
-    &["config", "wire", "store", "identity", "dial", "telemetry"],
+    &["config", "wire", "store", "dial", "telemetry"],
+    // Asks providers by `dial`, on the terms that `config` checked.
+    &["identity"],
     &["authority", "edge"],
     &["console"],
     &["cli"],

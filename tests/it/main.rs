@@ -12,6 +12,7 @@ mod dial;
 mod edge;
 mod follow;
 mod forgery;
+mod identity;
 mod journal;
 mod layers;
 mod model;

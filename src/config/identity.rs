@@ -1,0 +1,444 @@
+//! Identity providers: whose word about users counts, for which tenant, and how far.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::catalog::{Scheme, Upstream};
+use crate::config::ConfigError;
+use crate::id::{ProviderName, Subject, TenantName, is_deceptive};
+
+/// What is expected of one provider. Checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderTerms {
+    /// What the audit log calls it.
+    pub name: ProviderName,
+    /// Its issuer URL: exactly the `iss` of its tokens and the `issuer` of its metadata.
+    pub issuer: Box<str>,
+    /// The tenant whose users it speaks for.
+    pub tenant: TenantName,
+    /// The `aud` values of its ID tokens that count: client ids of the applications that agents work for.
+    pub client_ids: Vec<Box<str>>,
+    /// The `aud` values of its access tokens that count. None of them is a client id.
+    pub audiences: Vec<Box<str>>,
+    /// The `typ` values of its access tokens that count, lower case and without `application/`.
+    pub access_token_types: Vec<Box<str>>,
+    /// The signature algorithms that count.
+    pub algorithms: Vec<SignatureAlgorithm>,
+    /// Where its tokens say what.
+    pub claims: ClaimNames,
+    /// Stands before the user and session names that it gives, so that no two providers of a tenant name the same user.
+    pub user_prefix: Box<str>,
+    /// How old the `iat` of a token may be.
+    pub token_age_max: Duration,
+    /// How long ago the user may have logged in (`auth_time`); `None` asks for no `auth_time`.
+    pub login_age_max: Option<Duration>,
+    /// How far its clock may be ahead of ours.
+    pub clock_skew: Duration,
+    /// The longest life of a writ that is given for its tokens.
+    pub writ_ttl_max: Duration,
+    /// How often one of its tokens can be exchanged.
+    pub reuse: Reuse,
+    /// What it is asked at each exchange.
+    pub live_check: LiveCheck,
+    /// Root certificates to believe besides those of the web (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// Whether it may be on this machine or a private network.
+    pub allow_private: bool,
+    /// How long its keys are used before they are asked for again.
+    pub keys_keep: Duration,
+    /// How much longer they are used while it does not answer.
+    pub keys_grace: Duration,
+}
+
+/// Where a provider's tokens say what. Names of top-level claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNames {
+    /// The user.
+    pub user: Box<str>,
+    /// The user's groups: a list of texts.
+    pub groups: Box<str>,
+    /// The session.
+    pub session: Box<str>,
+}
+
+/// How often one token can be exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// As long as it is valid and fresh enough: the default.
+    WhileFresh,
+    /// Once in the whole installation.
+    Once,
+}
+
+/// What a provider is asked at each exchange. Either question is about an access token: ID tokens are then refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveCheck {
+    /// Nothing.
+    None,
+    /// Who the user is (OIDC Core section 5.3), with the access token.
+    Userinfo,
+    /// Whether the access token is active (RFC 7662).
+    Introspection {
+        /// The authority's client id at the provider.
+        client_id: Box<str>,
+        /// The file with its client secret.
+        client_secret_file: PathBuf,
+    },
+}
+
+/// A signature algorithm of JWS that a provider may use. Symmetric ones and `none` do not exist here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    Rs384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    Rs512,
+    /// RSASSA-PSS with SHA-256.
+    Ps256,
+    /// RSASSA-PSS with SHA-384.
+    Ps384,
+    /// RSASSA-PSS with SHA-512.
+    Ps512,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// Ed25519.
+    EdDsa,
+}
+
+/// A text that names no algorithm of [`SignatureAlgorithm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384` or `EdDSA`")]
+pub struct InvalidAlgorithm;
+
+const ALGORITHMS: [(SignatureAlgorithm, &str); 9] = [
+    (SignatureAlgorithm::Rs256, "RS256"),
+    (SignatureAlgorithm::Rs384, "RS384"),
+    (SignatureAlgorithm::Rs512, "RS512"),
+    (SignatureAlgorithm::Ps256, "PS256"),
+    (SignatureAlgorithm::Ps384, "PS384"),
+    (SignatureAlgorithm::Ps512, "PS512"),
+    (SignatureAlgorithm::Es256, "ES256"),
+    (SignatureAlgorithm::Es384, "ES384"),
+    (SignatureAlgorithm::EdDsa, "EdDSA"),
+];
+
+impl FromStr for SignatureAlgorithm {
+    type Err = InvalidAlgorithm;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        ALGORITHMS.iter().find(|(_, name)| *name == text).map(|(algorithm, _)| *algorithm).ok_or(InvalidAlgorithm)
+    }
+}
+
+impl fmt::Display for SignatureAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ALGORITHMS.iter().find(|(algorithm, _)| algorithm == self).map_or("", |(_, name)| name))
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityTable {
+    #[serde(default)]
+    provider: Vec<ProviderTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProviderTable {
+    name: ProviderName,
+    issuer: Box<str>,
+    tenant: Option<TenantName>,
+    #[serde(default)]
+    client_ids: Vec<Box<str>>,
+    #[serde(default)]
+    audiences: Vec<Box<str>>,
+    access_token_types: Option<Vec<Box<str>>>,
+    algorithms: Option<Vec<Box<str>>>,
+    user_claim: Option<Box<str>>,
+    groups_claim: Option<Box<str>>,
+    session_claim: Option<Box<str>>,
+    #[serde(default)]
+    user_prefix: Box<str>,
+    token_age_max_s: Option<u64>,
+    login_age_max_s: Option<u64>,
+    clock_skew_s: Option<u64>,
+    writ_ttl_max_s: Option<u64>,
+    #[serde(default)]
+    single_use: bool,
+    live_check: Option<Box<str>>,
+    client_id: Option<Box<str>>,
+    client_secret_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    allow_private: bool,
+    keys_keep_s: Option<u64>,
+    keys_grace_s: Option<u64>,
+}
+
+/// A setting of a provider that is refused: which key, what it must be, what it is.
+type Refused = (&'static str, &'static str, String);
+
+impl IdentityTable {
+    pub(super) fn checked(self, folder: &Path) -> Result<Vec<ProviderTerms>, ConfigError> {
+        let mut all: Vec<ProviderTerms> = Vec::with_capacity(self.provider.len());
+        for table in self.provider {
+            let name = table.name.clone();
+            let named =
+                |(key, rule, got): Refused| ConfigError::Value { key, rule, got: format!("{got} for `{name}`") };
+            let terms = table.checked(folder).map_err(named)?;
+            all.iter().try_for_each(|other| terms.beside(other)).map_err(named)?;
+            all.push(terms);
+        }
+        Ok(all)
+    }
+}
+
+impl ProviderTable {
+    fn checked(self, folder: &Path) -> Result<ProviderTerms, Refused> {
+        let live_check = self.live_check(folder)?;
+        check_issuer(&self.issuer, self.allow_private)?;
+        if self.client_ids.is_empty() && self.audiences.is_empty() {
+            return Err(("identity.provider.client_ids", "or `audiences` must name at least one", "none".into()));
+        }
+        if live_check != LiveCheck::None && self.audiences.is_empty() {
+            let rule = "must name at least one with `live_check`, which needs access tokens";
+            return Err(("identity.provider.audiences", rule, "none".into()));
+        }
+        if let Some(both) = self.audiences.iter().find(|audience| self.client_ids.contains(audience)) {
+            let rule = "must hold no client id, or an access token could pass for an ID token";
+            return Err(("identity.provider.audiences", rule, format!("`{both}`")));
+        }
+        let prefix_fits = self.user_prefix.is_empty() || self.user_prefix.parse::<Subject>().is_ok();
+        if !prefix_fits || self.user_prefix.len() > 64 {
+            let rule = "must be at most 64 bytes without control characters";
+            return Err(("identity.provider.user_prefix", rule, "another text".into()));
+        }
+        let access_token_types = self.access_token_types.unwrap_or_else(|| vec!["at+jwt".into()]);
+        Ok(ProviderTerms {
+            tenant: self.tenant.unwrap_or_else(defaults::tenant),
+            access_token_types: access_token_types.iter().map(|typ| media_type(typ)).collect(),
+            algorithms: algorithms(self.algorithms)?,
+            claims: ClaimNames {
+                user: claim("identity.provider.user_claim", self.user_claim, "sub")?,
+                groups: claim("identity.provider.groups_claim", self.groups_claim, "groups")?,
+                session: claim("identity.provider.session_claim", self.session_claim, "sid")?,
+            },
+            token_age_max: seconds("identity.provider.token_age_max_s", self.token_age_max_s, 3600, 1)?,
+            login_age_max: match self.login_age_max_s {
+                None => None,
+                some => Some(seconds("identity.provider.login_age_max_s", some, 0, 1)?),
+            },
+            clock_skew: clock_skew(self.clock_skew_s)?,
+            writ_ttl_max: seconds("identity.provider.writ_ttl_max_s", self.writ_ttl_max_s, 86_400, 1)?,
+            keys_keep: seconds("identity.provider.keys_keep_s", self.keys_keep_s, 300, 1)?,
+            keys_grace: seconds("identity.provider.keys_grace_s", self.keys_grace_s, 3600, 0)?,
+            reuse: if self.single_use { Reuse::Once } else { Reuse::WhileFresh },
+            ca_file: self.ca_file.map(|file| folder.join(file)),
+            allow_private: self.allow_private,
+            name: self.name,
+            issuer: self.issuer,
+            client_ids: self.client_ids,
+            audiences: self.audiences,
+            user_prefix: self.user_prefix,
+            live_check,
+        })
+    }
+
+    fn live_check(&self, folder: &Path) -> Result<LiveCheck, Refused> {
+        let client = (&self.client_id, &self.client_secret_file);
+        match (self.live_check.as_deref(), client) {
+            (None | Some("none"), (None, None)) => Ok(LiveCheck::None),
+            (Some("userinfo"), (None, None)) => Ok(LiveCheck::Userinfo),
+            (Some("introspection"), (Some(client_id), Some(file))) => {
+                Ok(LiveCheck::Introspection { client_id: client_id.clone(), client_secret_file: folder.join(file) })
+            }
+            (Some("introspection"), _) => {
+                let rule = "and `client_secret_file` must be given with `live_check = \"introspection\"`";
+                Err(("identity.provider.client_id", rule, "one or none of them".into()))
+            }
+            (None | Some("none" | "userinfo"), _) => {
+                let rule = "and `client_secret_file` belong to `live_check = \"introspection\"`";
+                Err(("identity.provider.client_id", rule, "them without it".into()))
+            }
+            (Some(other), _) => {
+                let rule = "must be `none`, `userinfo` or `introspection`";
+                Err(("identity.provider.live_check", rule, format!("`{}`", crate::id::shown(other))))
+            }
+        }
+    }
+}
+
+impl ProviderTerms {
+    /// Whether this provider can stand beside `other` without anybody taking one for the other.
+    fn beside(&self, other: &Self) -> Result<(), Refused> {
+        if self.name == other.name {
+            return Err(("identity.provider.name", "must be unique", "another".into()));
+        }
+        if self.tenant != other.tenant {
+            return Ok(());
+        }
+        if self.issuer == other.issuer {
+            return Err((
+                "identity.provider.issuer",
+                "must be unique in a tenant",
+                format!("that of `{}`", other.name),
+            ));
+        }
+        // Otherwise `a` + `b1` and `ab` + `1` would be one user.
+        let (one, two) = (&*self.user_prefix, &*other.user_prefix);
+        if one.starts_with(two) || two.starts_with(one) {
+            let rule = "must differ between providers of a tenant, and none be the beginning of another";
+            return Err(("identity.provider.user_prefix", rule, format!("`{one}` beside `{two}`")));
+        }
+        Ok(())
+    }
+}
+
+fn check_issuer(issuer: &str, allow_private: bool) -> Result<(), Refused> {
+    let refused = |rule| Err(("identity.provider.issuer", rule, format!("`{}`", crate::id::shown(issuer))));
+    let Ok(upstream) = issuer.parse::<Upstream>() else {
+        return refused("must be an `https` URL without query and fragment");
+    };
+    let plain = upstream.origin().scheme() == Scheme::Http;
+    if plain && !(allow_private && upstream.origin().host().is_loopback()) {
+        return refused("must be an `https` URL (plain `http` with `allow_private` on this machine only)");
+    }
+    Ok(())
+}
+
+fn algorithms(names: Option<Vec<Box<str>>>) -> Result<Vec<SignatureAlgorithm>, Refused> {
+    use SignatureAlgorithm as A;
+    const RULE: &str = "must hold some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+    let refused = |got: &str| ("identity.provider.algorithms", RULE, format!("`{}`", crate::id::shown(got)));
+    match names {
+        None => Ok(vec![A::Rs256, A::Ps256, A::Es256, A::EdDsa]),
+        Some(names) if names.is_empty() => Err(refused("")),
+        Some(names) => names.iter().map(|name| name.parse().map_err(|_| refused(name))).collect(),
+    }
+}
+
+fn claim(key: &'static str, name: Option<Box<str>>, default: &str) -> Result<Box<str>, Refused> {
+    match name {
+        None => Ok(default.into()),
+        Some(name) if (1..=128).contains(&name.len()) && !name.chars().any(is_deceptive) => Ok(name),
+        Some(_) => Err((key, "must be the name of a claim", "another text".into())),
+    }
+}
+
+/// At most a day: an entry of the revocation log that ends a user's logins is kept for longer than that.
+fn seconds(key: &'static str, got: Option<u64>, default: u64, least: u64) -> Result<Duration, Refused> {
+    let got = got.unwrap_or(default);
+    let rule = "must be at most 86400, and not 0 unless it is a grace";
+    if (least..=86_400).contains(&got) { Ok(Duration::from_secs(got)) } else { Err((key, rule, got.to_string())) }
+}
+
+fn clock_skew(got: Option<u64>) -> Result<Duration, Refused> {
+    match got.unwrap_or(10) {
+        got @ 0..=300 => Ok(Duration::from_secs(got)),
+        got => Err(("identity.provider.clock_skew_s", "must be between 0 and 300", got.to_string())),
+    }
+}
+
+/// A `typ` as RFC 7515 section 4.1.9 has it compared: lower case, `application/` left out.
+fn media_type(typ: &str) -> Box<str> {
+    let typ = typ.to_ascii_lowercase();
+    typ.strip_prefix("application/").unwrap_or(&typ).into()
+}
+
+mod defaults {
+    use crate::id::TenantName;
+
+    pub(super) fn tenant() -> TenantName {
+        // Expect safety: a constant that is a name.
+        "default".parse().expect("`default` is a name")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str =
+        "[[provider]]\nname = \"corp\"\nissuer = \"https://login.example/realm\"\nclient_ids = [\"app\"]\n";
+
+    fn terms(text: &str) -> Result<Vec<ProviderTerms>, String> {
+        let table: IdentityTable = toml::from_str(text).map_err(|error| error.to_string())?;
+        table.checked(Path::new("/etc/writ")).map_err(|error| error.to_string())
+    }
+
+    fn with(line: &str) -> Result<Vec<ProviderTerms>, String> {
+        terms(&format!("{ONE}{line}\n"))
+    }
+
+    #[test]
+    fn a_provider_needs_a_name_an_issuer_and_who_its_tokens_are_for() {
+        let corp = &terms(ONE).unwrap()[0];
+        assert_eq!((corp.tenant.as_str(), &*corp.claims.groups, corp.reuse), ("default", "groups", Reuse::WhileFresh));
+        assert!(terms(&ONE.replace("client_ids = [\"app\"]", "")).unwrap_err().contains("client_ids"));
+        assert!(terms(&ONE.replace("name", "nom")).is_err());
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_key_and_its_provider() {
+        for (line, key) in [
+            ("algorithms = [\"none\"]", "algorithms"),
+            ("algorithms = [\"HS256\"]", "algorithms"),
+            ("algorithms = []", "algorithms"),
+            ("audiences = [\"app\"]", "audiences"),
+            ("clock_skew_s = 301", "clock_skew_s"),
+            ("token_age_max_s = 0", "token_age_max_s"),
+            ("token_age_max_s = 86401", "token_age_max_s"),
+            ("live_check = \"userinfo\"", "audiences"),
+            ("live_check = \"both\"", "live_check"),
+            ("live_check = \"introspection\"", "client_id"),
+            ("client_id = \"writ\"", "client_id"),
+            ("user_prefix = \"\\u0007\"", "user_prefix"),
+            ("user_claim = \"\"", "user_claim"),
+        ] {
+            let error = with(line).unwrap_err();
+            assert!(error.contains(&format!("identity.provider.{key}")) && error.contains("corp"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_and_only_where_private_addresses_are_allowed() {
+        let issuer =
+            |url: &str, more: &str| terms(&format!("{}{more}\n", ONE.replace("https://login.example/realm", url)));
+        assert!(issuer("http://127.0.0.1:9/", "allow_private = true").is_ok());
+        for (url, more) in [
+            ("http://127.0.0.1:9", ""),
+            ("http://login.example", "allow_private = true"),
+            ("https://a@login.example", ""),
+            ("https://login.example/?a", ""),
+            ("https://login.example/#a", ""),
+            ("login.example", ""),
+        ] {
+            assert!(issuer(url, more).unwrap_err().contains("identity.provider.issuer"), "{url}");
+        }
+    }
+
+    #[test]
+    fn two_providers_never_name_the_same_user() {
+        let two = |issuer: &str, more: &str| {
+            let second = ONE.replace("corp", "partner").replace("https://login.example/realm", issuer);
+            terms(&format!("{ONE}user_prefix = \"corp:\"\n{second}{more}\n"))
+        };
+        assert!(two("https://partner.example", "user_prefix = \"partner:\"").is_ok());
+        assert!(two("https://partner.example", "tenant = \"other\"").is_ok());
+        for prefix in ["", "c", "corp:", "corp:x"] {
+            let error = two("https://partner.example", &format!("user_prefix = \"{prefix}\"")).unwrap_err();
+            assert!(error.contains("user_prefix"), "{error}");
+        }
+        let error = two("https://login.example/realm", "user_prefix = \"partner:\"").unwrap_err();
+        assert!(error.contains("identity.provider.issuer"), "{error}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Questions to a provider: one request, one bounded answer, no redirects, only to addresses that the settings allow.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+
+use crate::catalog::Origin;
+use crate::dial::upstream::UpstreamError;
+use crate::dial::{AddressRule, Dialer, Limits, TrustedRoots, Upstream};
+
+/// The longest document in bytes.
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 256 << 10;
+/// How long one question may take, connection and answer included.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How a provider is reached.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    dialer: Dialer,
+    rule: AddressRule,
+}
+
+/// One URL of a provider.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    upstream: Upstream<Full<Bytes>>,
+    path: PathAndQuery,
+    url: Box<str>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("`{0}` is not an https URL (or http on this machine, with `allow_private`)")]
+    Url(Box<str>),
+    #[error("{url}: {source}")]
+    Exchange { url: Box<str>, source: UpstreamError },
+    #[error("{0} did not answer in time")]
+    Timeout(Box<str>),
+    #[error("{url} answered {status}; redirects are not followed")]
+    Status { url: Box<str>, status: StatusCode },
+    #[error("the answer of {0} broke off or is longer than 256 KiB")]
+    Body(Box<str>),
+}
+
+impl Fetcher {
+    pub(crate) fn new(roots: &TrustedRoots, allow_private: bool) -> Self {
+        let limits = Limits { connect_timeout: Duration::from_secs(3), idle_max: 8, ..Limits::default() };
+        let rule = if allow_private { AddressRule::AllowPrivate } else { AddressRule::PublicOnly };
+        Self { dialer: Dialer::new(roots, limits), rule }
+    }
+
+    /// The endpoint at `url`.
+    pub(crate) fn endpoint(&self, url: &str) -> Result<Endpoint, FetchError> {
+        let invalid = || FetchError::Url(crate::id::shown(url).into());
+        if !url.is_ascii() || url.contains(['#', '\\']) {
+            return Err(invalid());
+        }
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(invalid()) };
+        let origin: Origin = format!("{scheme}://{authority}").parse().map_err(|_| invalid())?;
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let upstream = self.dialer.upstream(&origin, self.rule).map_err(|_| invalid())?;
+        Ok(Endpoint { upstream, path, url: url.into() })
+    }
+}
+
+impl Endpoint {
+    /// `GET`, with a credential if one is needed. Only 200 is an answer.
+    pub(crate) async fn fetch(&self, authorization: Option<HeaderValue>) -> Result<Bytes, FetchError> {
+        self.ask(Method::GET, authorization, Bytes::new()).await
+    }
+
+    /// `POST` of a form with a credential. Only 200 is an answer.
+    pub(crate) async fn submit(&self, authorization: HeaderValue, form: String) -> Result<Bytes, FetchError> {
+        self.ask(Method::POST, Some(authorization), form.into()).await
+    }
+
+    async fn ask(&self, method: Method, authorization: Option<HeaderValue>, form: Bytes) -> Result<Bytes, FetchError> {
+        match tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, authorization, form)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(FetchError::Timeout(self.url.clone())),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        authorization: Option<HeaderValue>,
+        form: Bytes,
+    ) -> Result<Bytes, FetchError> {
+        let mut request = Request::new(Full::new(form.clone()));
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from(self.path.clone());
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        if !form.is_empty() {
+            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(header::CONTENT_TYPE, form_type);
+        }
+        if let Some(mut authorization) = authorization {
+            authorization.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, authorization);
+        }
+        let failed = |source| FetchError::Exchange { url: self.url.clone(), source };
+        let response = self.upstream.send(request).await.map_err(failed)?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            return Err(FetchError::Status { url: self.url.clone(), status });
+        }
+        let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX).collect().await;
+        Ok(body.map_err(|_| FetchError::Body(self.url.clone()))?.to_bytes())
+    }
+}

@@ -1,0 +1,130 @@
+//! Who a user is, by the word of an enterprise's identity provider: its tokens, read and checked. `spec/identity.md`.
+//!
+//! `IdentityToken -verify-> VerifiedIdentity`: the only way to a user's name. A token is checked by the keys of its own issuer
+//! and by no others. Never decides what the user or an agent may do.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::identity::ProviderTerms;
+use crate::id::{ProviderName, TenantName};
+
+mod claims;
+mod fetch;
+mod jws;
+mod keys;
+mod provider;
+
+pub use claims::{Ended, Logout, TokenKind, VerifiedIdentity};
+pub use jws::IdentityToken;
+
+use provider::Provider;
+
+/// Every provider of the settings.
+#[derive(Default)]
+pub struct Providers(Vec<Provider>);
+
+impl fmt::Debug for Providers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|provider| &provider.terms.name)).finish()
+    }
+}
+
+/// A token that identifies nobody: what is wrong with it. Begins with `it` or `its`, meaning the token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(Cow<'static, str>);
+
+impl Refused {
+    fn new(what: impl Into<Cow<'static, str>>) -> Self {
+        Self(what.into())
+    }
+}
+
+/// Why nobody is identified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The token does not count. Whoever sent it can be told why.
+    #[error("the identity token does not count: {0}")]
+    Refused(#[from] Refused),
+    /// The provider does not answer, so nobody can say. Try again.
+    #[error("identity provider `{0}` does not answer: try again, and see the authority's log")]
+    Unavailable(ProviderName),
+}
+
+/// Why a provider of the settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A file that its settings name.
+    #[error("cannot read {path}, which the settings of an identity provider name: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a root certificate.
+    #[error("{0} holds no root certificate in PEM: give the one of the authority that signed the provider's")]
+    Certificate(PathBuf),
+    /// Not a secret.
+    #[error("{0} must hold a client secret of 1 to 4096 bytes, and nothing else")]
+    ClientSecret(PathBuf),
+}
+
+impl Providers {
+    /// Reads the files that `terms` name. No provider is asked anything before the first token comes.
+    pub fn open(terms: &[ProviderTerms], clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
+        terms.iter().map(|terms| Provider::open(terms.clone(), Arc::clone(clock))).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether users of `tenant` are known by a provider.
+    pub fn speak_for(&self, tenant: &TenantName) -> bool {
+        self.0.iter().any(|provider| provider.terms.tenant == *tenant)
+    }
+
+    /// The user of `tenant` whom a token of `kind` identifies at `now`, the provider asked where the settings say so.
+    pub async fn verify(
+        &self,
+        tenant: &TenantName,
+        text: &str,
+        kind: TokenKind,
+        now: Timestamp,
+    ) -> Result<VerifiedIdentity, IdentityError> {
+        let token = IdentityToken::parse(text)?;
+        let issuer = token.issuer();
+        let of_issuer = |provider: &&Provider| {
+            provider.terms.tenant == *tenant && issuer.as_deref() == Some(&*provider.terms.issuer)
+        };
+        let provider = self.0.iter().find(of_issuer).ok_or_else(|| {
+            Refused::new(format!("its `iss` is no identity provider of tenant `{tenant}`: the settings list them"))
+        })?;
+        // What costs nothing first; of a token that nobody signed no more is told than of one that somebody did.
+        let identity = claims::identity(&token, kind, &provider.terms, now)?;
+        provider.signed(&token).await?;
+        provider.live(text, kind, &token).await?;
+        Ok(identity)
+    }
+
+    /// What a logout token for provider `name` says has ended; `None` if there is no such provider.
+    pub async fn logout(
+        &self,
+        name: &ProviderName,
+        text: &str,
+        now: Timestamp,
+    ) -> Option<Result<Logout, IdentityError>> {
+        let provider = self.0.iter().find(|provider| provider.terms.name == *name)?;
+        Some(provider.logout(text, now).await)
+    }
+}
+
+impl Provider {
+    async fn logout(&self, text: &str, now: Timestamp) -> Result<Logout, IdentityError> {
+        let token = IdentityToken::parse(text)?;
+        let logout = claims::logout(&token, &self.terms, now)?;
+        self.signed(&token).await?;
+        Ok(logout)
+    }
+}

@@ -1,0 +1,9 @@
+//! Identity providers: whose tokens count, what they are exchanged for, and how a user's writs end.
+//!
+//! Tokens are made by an independent library (joserfc), and a provider is either a double that can misbehave or somebody else's
+//! server. A failure is a token that counts and should not, or a refusal that does not say what to change.
+
+mod jose;
+mod keys;
+mod provider;
+mod tokens;
