@@ -88,6 +88,7 @@ impl Authority {
             Target::Subject(tenant, _)
             | Target::Session(tenant, _)
             | Target::Agent(tenant, _)
+            | Target::Acting(tenant, ..)
             | Target::Service(tenant, _)
             | Target::Credential(tenant, _)
             | Target::Tenant(tenant) => Some(tenant.clone()),

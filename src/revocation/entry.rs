@@ -25,6 +25,8 @@ pub enum Target {
     Session(TenantName, Subject),
     /// An agent's writs, and all that was delegated from them.
     Agent(TenantName, AgentName),
+    /// An agent's writs for one user, and all that was delegated from them. The agent's others live, and so do the user's.
+    Acting(TenantName, AgentName, Subject),
     /// The writs minted under a grant.
     Grant(GrantId),
     /// Every use of a service by an older writ, which lives on at other services. Looked at when the credential is used.
@@ -42,7 +44,7 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a revocation target: use `block:<id>`, `holder:<did:key>`, `subject:<tenant>/<sub>`, `session:<tenant>/<sid>`, \
-     `agent:<tenant>/<name>`, `grant:<id>`, `service:<tenant>/<name>`, `credential:<tenant>/<name>`, `tenant:<name>` or \
+     `agent:<tenant>/<name>`, `acting:<tenant>/<agent>/<sub>`, `grant:<id>`, `service:<tenant>/<name>`, `credential:<tenant>/<name>`, `tenant:<name>` or \
      `everything`"
 )]
 pub struct InvalidTarget;
@@ -55,6 +57,7 @@ impl fmt::Display for Target {
             Self::Subject(tenant, subject) => write!(f, "subject:{tenant}/{subject}"),
             Self::Session(tenant, session) => write!(f, "session:{tenant}/{session}"),
             Self::Agent(tenant, agent) => write!(f, "agent:{tenant}/{agent}"),
+            Self::Acting(tenant, agent, subject) => write!(f, "acting:{tenant}/{agent}/{subject}"),
             Self::Grant(id) => write!(f, "grant:{id}"),
             Self::Service(tenant, service) => write!(f, "service:{tenant}/{service}"),
             Self::Credential(tenant, credential) => write!(f, "credential:{tenant}/{credential}"),
@@ -82,6 +85,11 @@ impl FromStr for Target {
             "subject" => pair().and_then(|(tenant, sub)| Ok(Self::Subject(parse(tenant)?, parse(sub)?))),
             "session" => pair().and_then(|(tenant, sid)| Ok(Self::Session(parse(tenant)?, parse(sid)?))),
             "agent" => pair().and_then(|(tenant, agent)| Ok(Self::Agent(parse(tenant)?, parse(agent)?))),
+            "acting" => {
+                let (tenant, rest) = pair()?;
+                let (agent, subject) = rest.split_once('/').ok_or(InvalidTarget)?;
+                Ok(Self::Acting(parse(tenant)?, parse(agent)?, parse(subject)?))
+            }
             "grant" => Ok(Self::Grant(parse(rest)?)),
             "service" => pair().and_then(|(tenant, name)| Ok(Self::Service(parse(tenant)?, parse(name)?))),
             "credential" => pair().and_then(|(tenant, name)| Ok(Self::Credential(parse(tenant)?, parse(name)?))),
@@ -119,7 +127,9 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_does_not_parse() {
-        for text in ["", "block", "block:", "block:xyz", "agent:a", "planet:earth", "everything:", "Everything"] {
+        for text in
+            ["", "block", "block:", "block:xyz", "agent:a", "acting:a/b", "planet:earth", "everything:", "Everything"]
+        {
             assert_eq!(text.parse::<Target>(), Err(InvalidTarget), "{text:?}");
         }
     }
@@ -134,6 +144,7 @@ mod tests {
                 Target::Subject(tenant.clone(), rest.parse().unwrap()),
                 Target::Session(tenant.clone(), rest.parse().unwrap()),
                 Target::Agent(tenant.clone(), agent.parse().unwrap()),
+                Target::Acting(tenant.clone(), agent.parse().unwrap(), rest.parse().unwrap()),
                 Target::Grant(GrantId::from_bytes(id)),
                 Target::Service(tenant.clone(), agent.parse().unwrap()),
                 Target::Credential(tenant.clone(), agent.parse().unwrap()),

@@ -199,10 +199,15 @@ impl RevocationSet {
         let tenant = &authority.tenant;
         let subject = authority.subject.iter().map(|subject| Target::Subject(tenant.clone(), subject.clone()));
         let session = authority.session.iter().map(|session| Target::Session(tenant.clone(), session.clone()));
+        let acting = authority
+            .subject
+            .iter()
+            .map(|subject| Target::Acting(tenant.clone(), authority.agent.clone(), subject.clone()));
         [Target::Everything, Target::Tenant(tenant.clone()), Target::Agent(tenant.clone(), authority.agent.clone())]
             .into_iter()
             .chain(subject)
             .chain(session)
+            .chain(acting)
             .chain(authority.grants.iter().map(|id| Target::Grant(*id)))
             .find(|target| self.kills(target, authority.epoch))
     }
@@ -220,6 +225,7 @@ impl RevocationSet {
             Target::Subject(..)
             | Target::Session(..)
             | Target::Agent(..)
+            | Target::Acting(..)
             | Target::Grant(_)
             | Target::Service(..)
             | Target::Credential(..)

@@ -77,7 +77,8 @@ fn agent_subject_session_tenant_and_everything_kill_what_was_minted_before_and_s
     let session: Option<writ::id::Subject> = Some("sid/1".parse().unwrap());
     let Authority { tenant, subject, agent, .. } = authority();
     for target in [
-        Target::Agent(tenant.clone(), agent),
+        Target::Agent(tenant.clone(), agent.clone()),
+        Target::Acting(tenant.clone(), agent, subject.clone().unwrap()),
         Target::Subject(tenant.clone(), subject.unwrap()),
         Target::Session(tenant.clone(), session.clone().unwrap()),
         Target::Tenant(tenant),
@@ -97,6 +98,18 @@ fn a_session_kills_neither_the_user_s_other_sessions_nor_what_has_none() {
     for session in [None, Some("sid/2".parse().unwrap())] {
         assert!(!kills(&set, &minted(&Authority { epoch: 0, session, ..authority() })));
     }
+}
+
+#[test]
+fn an_agent_ended_for_one_user_lives_for_others_and_for_itself() {
+    let Authority { tenant, subject, agent, .. } = authority();
+    let set = revoked([Target::Acting(tenant, agent, subject.clone().unwrap())]);
+    assert!(kills(&set, &minted(&Authority { epoch: 0, ..authority() })));
+    for other in [None, Some("somebody-else".parse().unwrap())] {
+        assert!(!kills(&set, &minted(&Authority { epoch: 0, subject: other, ..authority() })));
+    }
+    let other = Authority { epoch: 0, agent: "other-agent".parse().unwrap(), ..authority() };
+    assert!(!kills(&set, &minted(&other)));
 }
 
 /// What kills the use of a service by a writ of epoch 1, with a version of a credential that was stored at `loan`.

@@ -22,7 +22,8 @@ use crate::wire::ENTRIES_MAX;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevocationBody {
-    /// `block:<id>`, `holder:<did:key>`, `subject:<tenant>/<sub>`, `session:<tenant>/<sid>`, `agent:<tenant>/<name>`, `grant:<id>`,
+    /// `block:<id>`, `holder:<did:key>`, `subject:<tenant>/<sub>`, `session:<tenant>/<sid>`, `agent:<tenant>/<name>`,
+    /// `acting:<tenant>/<agent>/<sub>`, `grant:<id>`,
     /// `service:<tenant>/<name>`, `credential:<tenant>/<name>`, `tenant:<name>` or `everything`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]

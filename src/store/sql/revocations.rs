@@ -63,6 +63,7 @@ impl Write<'_> {
             Target::Subject(..)
             | Target::Session(..)
             | Target::Agent(..)
+            | Target::Acting(..)
             | Target::Grant(_)
             | Target::Service(..)
             | Target::Credential(..)

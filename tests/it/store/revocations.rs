@@ -42,6 +42,7 @@ async fn entries_are_numbered_from_1_and_every_target_is_read_back(db: &Database
         Target::Subject(name("acme"), name("al/ice@example.com: ü")),
         Target::Session(name("acme"), name("sid/1")),
         Target::Agent(name("acme"), name("bot")),
+        Target::Acting(name("acme"), name("bot"), name("al/ice")),
         Target::Grant(GrantId::from_bytes([7; 16])),
         Target::Service(name("acme"), name("notes")),
         Target::Credential(name("acme"), name("notes-key")),
@@ -54,9 +55,9 @@ async fn entries_are_numbered_from_1_and_every_target_is_read_back(db: &Database
         assert_eq!(revoke(db, target).await, entry);
         expected.push(entry);
     }
-    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), expected);
-    assert_eq!(db.store.revocation_head().await.unwrap(), 10);
-    assert_eq!(changes(&*db.store).await.len(), 10);
+    assert_eq!(db.store.revocations_after(0, 100).await.unwrap(), expected);
+    assert_eq!(db.store.revocation_head().await.unwrap(), 11);
+    assert_eq!(changes(&*db.store).await.len(), 11);
 }
 
 async fn a_block_or_holder_that_is_revoked_is_not_appended_again(db: &Database) {
@@ -83,6 +84,7 @@ async fn other_targets_append_each_time(db: &Database) {
         Target::Subject(name("acme"), name("alice")),
         Target::Session(name("acme"), name("sid/1")),
         Target::Agent(name("acme"), name("bot")),
+        Target::Acting(name("acme"), name("bot"), name("al/ice")),
         Target::Grant(GrantId::from_bytes([7; 16])),
         Target::Service(name("acme"), name("notes")),
         Target::Credential(name("acme"), name("notes-key")),
