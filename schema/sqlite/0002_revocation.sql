@@ -3,3 +3,23 @@
 -- The log's head when the version was stored: a later `credential:` entry kills it. 0 for what a version of writ stored that
 -- does not know of it, so that any such entry does.
 ALTER TABLE credential ADD COLUMN stored_epoch INTEGER NOT NULL DEFAULT 0;
+
+-- Users who are issued nothing until an operator reactivates them.
+CREATE TABLE suspended_user (
+    tenant TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    -- The latest entry of the revocation log that revoked the user.
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, subject)
+) STRICT;
+
+-- At most one row: everything was revoked, and nothing is issued or lent until another operator lifts the stop.
+CREATE TABLE emergency_stop (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    -- The first entry of the revocation log that stopped everything.
+    seq INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    -- The operator; null for a stop that no operator made.
+    stopped_by TEXT
+) STRICT;

@@ -19,6 +19,9 @@ pub enum WritRefused {
     /// It is revoked.
     #[error("the writ is revoked: {0}")]
     Revoked(Box<Target>),
+    /// Everything is stopped.
+    #[error("everything is stopped")]
+    Stopped,
     /// It gives nothing at the service.
     #[error("the writ has no capability for service `{0}`")]
     NoCapability(ServiceName),
@@ -57,8 +60,22 @@ pub enum AuthorityError {
     #[error("this route does not take that method: `spec/openapi.json` lists those it takes")]
     NoMethod,
     /// Revoking everything was not confirmed.
-    #[error("this ends every writ of the installation: repeat the request with `\"confirm\": true`")]
+    #[error(
+        "this ends every writ of the installation, and issues none until another operator lifts it: repeat the request with `\"confirm\": true`"
+    )]
     Unconfirmed,
+    /// Everything is stopped.
+    #[error("an operator stopped everything: another one can lift that with `writ stop lift`")]
+    Stopped,
+    /// A stop is lifted by two.
+    #[error("you made this stop: another operator, who was one already when it was made, must lift it")]
+    SecondOperator,
+    /// An operator who came after a stop does not lift it.
+    #[error("you were added after this stop was made: an operator who was one already must lift it")]
+    OperatorTooNew,
+    /// The last operator stays.
+    #[error("this is the last operator: add another one first with `writ operator add`")]
+    LastOperator,
     /// The idempotency key was used for something else.
     #[error("the idempotency key was used for `{0}` before: use a fresh one")]
     KeyReused(Box<Target>),
@@ -140,6 +157,9 @@ impl AuthorityError {
             Self::NoRoute => (S::NOT_FOUND, "no_route"),
             Self::NoMethod => (S::METHOD_NOT_ALLOWED, "no_method"),
             Self::Unconfirmed => (S::BAD_REQUEST, "unconfirmed"),
+            Self::Stopped => (S::SERVICE_UNAVAILABLE, "stopped"),
+            Self::SecondOperator | Self::OperatorTooNew => (S::FORBIDDEN, "second_operator"),
+            Self::LastOperator => (S::CONFLICT, "last_operator"),
             Self::KeyReused(_) => (S::CONFLICT, "key_reused"),
             Self::UnknownAudience => (S::BAD_REQUEST, "unknown_audience"),
             Self::Overlap { .. } => (S::BAD_REQUEST, "overlap"),

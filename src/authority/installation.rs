@@ -15,12 +15,12 @@ use crate::authority::presence::Presence;
 use crate::authority::receipt::Receipts;
 use crate::authority::seen::Seen;
 use crate::authority::{Authority, AuthorityError, change, change_with, keys, random};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
 use crate::id::OperatorName;
 use crate::key::{KeyPair, sha256};
 use crate::secret::Secret;
-use crate::store::{Installation, Operator, RootKeyRecord, Store, StoreError};
+use crate::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, Store, StoreError};
 use crate::token::Limits;
 use crate::vault::{Binding, Keyring, Sealed, VaultError};
 
@@ -195,6 +195,21 @@ impl Authority {
         let operator = Operator { name, secret_sha256: sha256(secret.expose().as_bytes()), created: now };
         self.store.add_operator(&operator, now, &event).await?;
         Ok(secret)
+    }
+
+    /// All operators by name, and when each was added.
+    pub async fn operators(&self) -> Result<Vec<(OperatorName, Timestamp)>, AuthorityError> {
+        let operators = self.store.operators().await?;
+        Ok(operators.into_iter().map(|operator| (operator.name, operator.created)).collect())
+    }
+
+    /// Removes an operator, whose secret counts no longer. The last one stays.
+    pub async fn remove_operator(&self, by: &OperatorName, name: &OperatorName) -> Result<(), AuthorityError> {
+        let event = change(Actor::Operator(by.clone()), "operator.remove", name, None);
+        match self.store.remove_operator(name, self.now(), &event).await? {
+            OperatorRemoval::Removed => Ok(()),
+            OperatorRemoval::LastOne => Err(AuthorityError::LastOperator),
+        }
     }
 
     /// Wraps everything that is sealed under an older key-encryption key anew under the active one, while serving.

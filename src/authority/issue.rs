@@ -64,6 +64,9 @@ pub enum IssueError {
     /// `invalid_scope`: no grant covers it.
     #[error("{0}")]
     Scope(String),
+    /// `invalid_grant`: the user's writs were revoked, and nobody has said since that there may be new ones.
+    #[error("user `{0}` is suspended: an operator can lift that with `writ user reactivate`")]
+    Suspended(Subject),
     /// `invalid_target`: there is no such edge deployment.
     #[error("{0}")]
     Target(String),
@@ -113,8 +116,9 @@ fn not_registered() -> IssueError {
 impl Authority {
     /// Issues a writ, or says what would have to change.
     ///
-    /// Agent, grants and the log's head are read at one moment; the writ carries that head as its epoch. A revocation that
-    /// commits at any later moment has a larger number, and so kills it.
+    /// Agent, grants, suspension, stop and the log's head are read at one moment; the writ carries that head as its epoch. A
+    /// revocation that commits at any later moment has a larger number, and so kills it; one that committed earlier and
+    /// suspends or stops is seen.
     pub async fn issue(&self, request: TokenRequest) -> Result<Issued, IssueError> {
         let now = self.now();
         let endpoint = self.token_endpoint();
@@ -124,17 +128,26 @@ impl Authority {
         }
         let audience =
             self.audience(request.audience.clone()).map_err(|error| IssueError::Target(error.to_string()))?;
-        let context = self.authenticated(&assertion, now).await?;
+        let context = self.authenticated(&assertion, request.subject.as_ref(), now).await?;
         let bound = self.proven_key(&request, &context, &endpoint, now).await?;
         let grants: Vec<Grant> =
             context.grants.iter().filter(|grant| grant.to.subject == request.subject).cloned().collect();
         let issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, request.ttl, bound)
             .map_err(|denied| on_behalf(denied, request.subject.as_ref()))?;
+        // Told only to an agent with a grant for the user.
+        if let Some(subject) = request.subject.as_ref().filter(|_| context.suspended) {
+            return Err(IssueError::Suspended(subject.clone()));
+        }
         self.minted(context, audience, request.subject, issuance, bound, now).await
     }
 
     /// The agent that made the assertion, with what it was granted. The assertion is used up.
-    async fn authenticated(&self, assertion: &Assertion, now: Timestamp) -> Result<IssueContext, IssueError> {
+    async fn authenticated(
+        &self,
+        assertion: &Assertion,
+        subject: Option<&Subject>,
+        now: Timestamp,
+    ) -> Result<IssueContext, IssueError> {
         let key = match assertion.kid {
             Some(key) => key,
             None => {
@@ -147,7 +160,7 @@ impl Authority {
         if !assertion.is_by(&key) {
             return Err(not_registered());
         }
-        let context = match self.store.issue_context(&key).await {
+        let context = match self.store.issue_context(&key, subject).await {
             Err(StoreError::NotFound(_)) => return Err(not_registered()),
             other => other?,
         };
@@ -160,6 +173,9 @@ impl Authority {
         let (id, until) = assertion.single_use(&key);
         if !self.store.use_once(&id, until, now).await? {
             return Err(InvalidAssertion("it was used before: make a fresh one for each request").into());
+        }
+        if context.stopped {
+            return Err(AuthorityError::Stopped.into());
         }
         Ok(context)
     }

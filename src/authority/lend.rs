@@ -25,6 +25,10 @@ impl Authority {
     /// The edge's word is not enough: the authority verifies the token for itself, against a log that is caught up first.
     pub async fn lend(&self, edge: &Edge, request: &LendRequest) -> Result<LendReply, AuthorityError> {
         let now = self.now();
+        // The stop's entry kills every writ; this holds even for one that a restored store knows nothing of.
+        if self.store.stop().await?.is_some() {
+            return Err(WritRefused::Stopped.into());
+        }
         let published = self.refreshed().await?;
         let chain = self.believed(edge, request, &published.trusted(now), now)?;
         let key = credential_of(&published, &chain, &request.service);

@@ -39,6 +39,7 @@ pub mod revoke;
 pub mod seen;
 pub mod server;
 pub mod shipment;
+pub mod stop;
 pub mod upkeep;
 
 pub use error::AuthorityError;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::failure::Failure;
-use crate::cli::operate::{agent, audit, credential, grant, key, operator, revoke, service, vault};
+use crate::cli::operate::{agent, audit, credential, grant, key, operator, revoke, service, stop, user, vault};
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
@@ -81,6 +81,12 @@ enum Command {
     Operator(operator::OperatorCommand),
     /// End a writ, a key, an agent, a user's writs, or everything. Returns once no edge serves it.
     Revoke(revoke::RevokeArgs),
+    /// The stop that `writ revoke everything` makes: who made it, and how another operator lifts it.
+    #[command(subcommand)]
+    Stop(stop::StopCommand),
+    /// Users whose writs were revoked: who is suspended, and who may be issued writs again.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// What happened, and whether the record of it is whole.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -153,6 +159,8 @@ impl Command {
             Self::Grant(command) => online(command.run(context)),
             Self::Operator(command) => online(command.run(context)),
             Self::Revoke(args) => online(args.run(context)),
+            Self::Stop(command) => online(command.run(context)),
+            Self::User(command) => online(command.run(context)),
             Self::Audit(command) => online(command.run(context)),
             Self::Keys(command) => online(command.run(context)),
             Self::Request(args) => online(args.run(context)),

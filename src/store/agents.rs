@@ -45,6 +45,10 @@ pub struct IssueContext {
     pub grants: Vec<Grant>,
     /// The log's head: the writ's epoch.
     pub epoch: u64,
+    /// Whether the user that was asked about is suspended.
+    pub suspended: bool,
+    /// Whether everything is stopped.
+    pub stopped: bool,
 }
 
 /// What is kept of an issued writ: enough to find and revoke it, never the token.
@@ -106,8 +110,9 @@ pub trait Agents: Send + Sync {
         event: &Change,
     ) -> Result<Entry, StoreError>;
 
-    /// The agent with this key, its grants and the log's head, all of one moment. `NotFound` if no agent has the key.
-    async fn issue_context(&self, key: &PublicKey) -> Result<IssueContext, StoreError>;
+    /// The agent with this key, its grants, the log's head, and whether a stop or the suspension of `subject` forbids to
+    /// issue, all of one moment. `NotFound` if no agent has the key.
+    async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError>;
 
     /// Records an issued writ.
     async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError>;

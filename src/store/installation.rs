@@ -52,6 +52,15 @@ pub struct Operator {
     pub created: Timestamp,
 }
 
+/// What came of removing an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperatorRemoval {
+    /// Its secret counts no longer.
+    Removed,
+    /// It is the last one, and stays.
+    LastOne,
+}
+
 /// The installation's records.
 #[async_trait]
 pub trait Installations: Send + Sync {
@@ -80,6 +89,17 @@ pub trait Installations: Send + Sync {
 
     /// Adds an operator. A name or secret that exists is a conflict.
     async fn add_operator(&self, operator: &Operator, at: Timestamp, event: &Change) -> Result<(), StoreError>;
+
+    /// All operators, by name.
+    async fn operators(&self) -> Result<Vec<Operator>, StoreError>;
+
+    /// Removes an operator, unless it is the last one. `NotFound` if there is none of that name.
+    async fn remove_operator(
+        &self,
+        name: &OperatorName,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<OperatorRemoval, StoreError>;
 
     /// The operator with this secret's hash, if any.
     async fn operator_by_secret(&self, secret_sha256: &[u8; 32]) -> Result<Option<Operator>, StoreError>;

@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod edges;
 pub mod installation;
 pub mod revocations;
+pub mod stops;
 pub mod url;
 
 mod database;
@@ -33,18 +34,19 @@ pub use audit::{AuditLog, AuditQuery};
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use credentials::{CredentialKey, CredentialRecord, Credentials};
 pub use edges::{Edge, Edges, JoinTicket};
-pub use installation::{Installation, Installations, Operator, RootKeyRecord};
+pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
 pub use revocations::{NewRevocation, Revocations, Snapshot};
+pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
 
 /// Everything an authority keeps.
 pub trait Store:
-    Health + Installations + Agents + CatalogStore + Credentials + Revocations + Edges + AuditLog + 'static
+    Health + Installations + Agents + CatalogStore + Credentials + Revocations + Stops + Edges + AuditLog + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Health + Installations + Agents + CatalogStore + Credentials + Revocations + Edges + AuditLog + 'static
+    T: Health + Installations + Agents + CatalogStore + Credentials + Revocations + Stops + Edges + AuditLog + 'static
 {
 }
 

@@ -36,6 +36,8 @@ pub trait Revocations: Send + Sync {
     ///
     /// A block or holder that is revoked already for at least as long, and an idempotency key that was used, answer the
     /// first such entry and append nothing. The other targets append each time, because writs may have been minted in between.
+    ///
+    /// With its entry, a revoked user is suspended, and `everything` is stopped (see [`Stops`](crate::store::Stops)).
     async fn revoke(&self, revocation: &NewRevocation, event: &Change) -> Result<Entry, StoreError>;
 
     /// The log's head: 0 when nothing was ever revoked.

@@ -28,6 +28,7 @@ mod meta;
 mod problem;
 mod revocations;
 mod services;
+mod stop;
 mod token;
 
 pub use problem::Problem;
@@ -75,9 +76,14 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(keys::list, keys::rotate))
         .routes(routes!(keys::retire))
         .routes(routes!(installation::rewrap))
-        .routes(routes!(installation::add_operator))
+        .routes(routes!(installation::add_operator, installation::list_operators))
+        .routes(routes!(installation::remove_operator))
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::show))
+        .routes(routes!(stop::suspended))
+        .routes(routes!(stop::reactivate))
+        .routes(routes!(stop::stop))
+        .routes(routes!(stop::lift))
         .routes(routes!(audit::query))
         .routes(routes!(audit::sources))
         .routes(routes!(audit::checkpoints))

@@ -98,6 +98,9 @@ impl IntoResponse for TokenRefused {
             }
             Self::Issue(IssueError::Client(message)) => (StatusCode::UNAUTHORIZED, "invalid_client", message),
             Self::Issue(IssueError::Proof(message)) => (StatusCode::BAD_REQUEST, "invalid_dpop_proof", message),
+            Self::Issue(error @ IssueError::Suspended(_)) => {
+                (StatusCode::BAD_REQUEST, "invalid_grant", error.to_string())
+            }
             Self::Issue(IssueError::Scope(message)) => (StatusCode::BAD_REQUEST, "invalid_scope", message),
             Self::Issue(IssueError::Target(message)) => (StatusCode::BAD_REQUEST, "invalid_target", message),
             Self::Issue(IssueError::Authority(error)) => {

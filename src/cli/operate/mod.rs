@@ -20,6 +20,8 @@ pub(crate) mod operator;
 pub(crate) mod revoke;
 pub(crate) mod service;
 mod shown;
+pub(crate) mod stop;
+pub(crate) mod user;
 pub(crate) mod vault;
 
 /// A column of a list: its heading, and what a row says there.

@@ -49,7 +49,10 @@ impl RevokeArgs {
                 return Err(Failure::usage("`--block` and `--whole` go with a writ, not with a target"));
             }
             Ok(Target::Everything) if !self.yes => {
-                return Err(Failure::usage("this ends every writ of every tenant: add `--yes` if you mean it"));
+                return Err(Failure::usage(
+                    "this ends every writ of every tenant, and none is issued until another operator lifts the stop: add `--yes` if \
+                     you mean it",
+                ));
             }
             Ok(target) => body["target"] = json!(target),
             Err(_) => {

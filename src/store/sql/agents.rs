@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::SqlStore;
 use crate::audit::Change;
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, GrantId, TenantName};
+use crate::id::{AgentName, BlockId, GrantId, Subject, TenantName};
 use crate::key::PublicKey;
 use crate::policy::Grant;
 use crate::policy::grant::GrantSubject;
@@ -166,17 +166,26 @@ impl Agents for SqlStore {
         Ok(entry)
     }
 
-    async fn issue_context(&self, key: &PublicKey) -> Result<IssueContext, StoreError> {
-        // One statement: agent, grants and head are of one moment without a transaction.
-        let sql = "SELECT h.revocation_seq, a.tenant, a.name, a.key, a.disabled_seq, a.created, g.id, g.tenant, \
+    async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError> {
+        // One statement: agent, grants, head, suspension and stop are of one moment without a transaction.
+        let sql = "SELECT h.revocation_seq, u.seq, s.seq, a.tenant, a.name, a.key, a.disabled_seq, a.created, g.id, g.tenant, \
                    g.agent, g.subject, g.capabilities, g.ttl_s_max, g.depth_max, g.bearer, g.proof_covers \
-                   FROM agent a CROSS JOIN heads h LEFT JOIN agent_grant g ON g.tenant = a.tenant AND g.agent = a.name \
+                   FROM agent a CROSS JOIN heads h \
+                   LEFT JOIN suspended_user u ON u.tenant = a.tenant AND u.subject = $2 \
+                   LEFT JOIN emergency_stop s ON s.one = 1 LEFT JOIN agent_grant g ON g.tenant = a.tenant AND g.agent = a.name \
                    WHERE a.key = $1 ORDER BY g.position";
         let mut context: Option<IssueContext> = None;
-        for row in self.read(sql, vec![text(key)]).await? {
+        for row in self.read(sql, vec![text(key), text_or_null(subject)]).await? {
             let mut row = row.of("agent");
-            let (epoch, agent) = (row.int()?, agent(&mut row)?);
-            let context = context.get_or_insert_with(|| IssueContext { agent, grants: Vec::new(), epoch });
+            let (epoch, suspended_at, stopped_at) = (row.int()?, row.int_or_null::<u64>()?, row.int_or_null::<u64>()?);
+            let agent = agent(&mut row)?;
+            let context = context.get_or_insert_with(|| IssueContext {
+                agent,
+                grants: Vec::new(),
+                epoch,
+                suspended: suspended_at.is_some(),
+                stopped: stopped_at.is_some(),
+            });
             if !row.next_is_null() {
                 context.grants.push(grant(&mut row.of("agent_grant"))?);
             }

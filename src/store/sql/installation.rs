@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
+use crate::id::OperatorName;
 use crate::store::database::{Row, Value, bytes, count, read_all, read_first, text, time};
-use crate::store::{Installation, Installations, Operator, RootKeyRecord, StoreError};
+use crate::store::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord, StoreError};
 use crate::vault::Sealed;
 
 pub(super) fn sealed(row: &mut Row) -> Result<Sealed, StoreError> {
@@ -140,6 +141,29 @@ impl Installations for SqlStore {
         write.conflict("an operator of that name or secret");
         write.add_operator(operator);
         write.commit(at, event).await
+    }
+
+    async fn operators(&self) -> Result<Vec<Operator>, StoreError> {
+        let sql = "SELECT name, secret_sha256, created FROM operator ORDER BY name";
+        read_all(self.read(sql, Vec::new()).await?, "operator", operator)
+    }
+
+    async fn remove_operator(
+        &self,
+        name: &OperatorName,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<OperatorRemoval, StoreError> {
+        let mut write = self.write().await?;
+        if !write.finds("SELECT 1 FROM operator WHERE name = $1", vec![text(name)]).await? {
+            return Err(StoreError::NotFound("operator"));
+        }
+        if !write.finds("SELECT 1 FROM operator WHERE name <> $1 LIMIT 1", vec![text(name)]).await? {
+            return Ok(OperatorRemoval::LastOne);
+        }
+        write.change("DELETE FROM operator WHERE name = $1", vec![text(name)]);
+        write.commit(at, event).await?;
+        Ok(OperatorRemoval::Removed)
     }
 
     async fn operator_by_secret(&self, secret_sha256: &[u8; 32]) -> Result<Option<Operator>, StoreError> {

@@ -20,6 +20,7 @@ mod credentials;
 mod edges;
 mod installation;
 mod revocations;
+mod stops;
 
 /// The store over either database.
 pub(super) struct SqlStore {

@@ -86,6 +86,7 @@ impl Revocations for SqlStore {
             revocation.at,
             revocation.idempotency_key.as_deref(),
         );
+        write.stop_issuing(&entry, event);
         write.commit(revocation.at, event).await?;
         Ok(entry)
     }

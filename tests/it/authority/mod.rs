@@ -9,4 +9,5 @@ mod installation;
 mod replicas;
 mod revocations;
 mod routes;
+mod stops;
 mod tokens;

@@ -44,7 +44,9 @@ const OPERATORS_ONLY: &[(&str, &str)] = &[
     ("delete", "/v1/grants/{id}"),
     ("post", "/v1/keys"),
     ("post", "/v1/keys/{id}/retire"),
+    ("get", "/v1/operators"),
     ("post", "/v1/operators"),
+    ("delete", "/v1/operators/{name}"),
     ("get", "/v1/revocations"),
     ("post", "/v1/revocations"),
     ("get", "/v1/revocations/{seq}"),
@@ -52,6 +54,10 @@ const OPERATORS_ONLY: &[(&str, &str)] = &[
     ("delete", "/v1/services/{name}"),
     ("get", "/v1/services/{name}"),
     ("put", "/v1/services/{name}"),
+    ("get", "/v1/stop"),
+    ("post", "/v1/stop/lift"),
+    ("post", "/v1/users/reactivate"),
+    ("get", "/v1/users/suspended"),
     ("post", "/v1/vault/rewrap"),
 ];
 

@@ -69,7 +69,7 @@ async fn a_disabled_agent_and_its_revocation_are_one_change(db: &Database) {
     assert_eq!(entry, Entry { seq: 1, target, at: AT, forget_after: LATER });
     assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), [entry]);
     assert_eq!(db.store.agent_by_key(&key(1)).await.unwrap().unwrap().status, AgentStatus::Disabled);
-    assert_eq!(db.store.issue_context(&key(1)).await.unwrap().agent.status, AgentStatus::Disabled);
+    assert_eq!(db.store.issue_context(&key(1), None).await.unwrap().agent.status, AgentStatus::Disabled);
     assert_eq!(changes(&*db.store).await, ["test thing", "agent.disable a"]);
 }
 
@@ -129,16 +129,16 @@ async fn a_removed_grant_and_its_revocation_are_one_change(db: &Database) {
 }
 
 async fn the_issue_context_is_the_agent_its_grants_and_the_head(db: &Database) {
-    assert!(matches!(db.store.issue_context(&key(1)).await, Err(StoreError::NotFound("agent"))));
+    assert!(matches!(db.store.issue_context(&key(1), None).await, Err(StoreError::NotFound("agent"))));
     with_agents(db).await;
-    let context = db.store.issue_context(&key(1)).await.unwrap();
+    let context = db.store.issue_context(&key(1), None).await.unwrap();
     assert_eq!((context.agent, context.grants, context.epoch), (agent("a", 1), vec![], 0));
     let grants = [grant(7, "a"), grant(2, "a"), grant(3, "b")];
     for grant in &grants {
         db.store.add_grant(grant, AT, &event()).await.unwrap();
     }
     db.store.disable_agent(&name("acme"), &name("b"), LATER, AT, &event()).await.unwrap();
-    let context = db.store.issue_context(&key(1)).await.unwrap();
+    let context = db.store.issue_context(&key(1), None).await.unwrap();
     assert_eq!((context.agent, context.grants, context.epoch), (agent("a", 1), grants[..2].to_vec(), 1));
 }
 
@@ -154,7 +154,7 @@ async fn the_issue_context_is_of_one_moment(db: &Database) {
         }
     });
     while !writer.is_finished() {
-        let context = db.store.issue_context(&key(1)).await.unwrap();
+        let context = db.store.issue_context(&key(1), None).await.unwrap();
         if let [grant] = &context.grants[..] {
             assert_eq!(u64::from(grant.id.as_bytes()[0]), context.epoch, "grant n exists while the head is n");
         }

@@ -20,6 +20,7 @@ mod make;
 mod revocations;
 mod roles;
 mod sqlite;
+mod stops;
 mod tls;
 
 /// A database of a test's own.
