@@ -1,11 +1,12 @@
 //! A real Postgres of the tests' own: started once, reachable through a socket in its own directory, gone with the tests.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::OnceCell;
@@ -29,12 +30,27 @@ pub(crate) struct Server {
     port: u16,
     supervisor: Child,
     /// The server ends when this closes, however the tests end.
-    lifeline: Option<ChildStdin>,
+    lifeline: Mutex<Option<Lifeline>>,
+}
+
+/// What the supervisor is told, and what it says.
+struct Lifeline {
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+/// How a server ends that is started again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// Open transactions are rolled back.
+    Fast,
+    /// As after a crash: the log is replayed.
+    Immediate,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.lifeline.take());
+        drop(self.lifeline.lock().unwrap().take());
         // Only the tests that stop a server come by here, and they go on when it is gone.
         let _ = self.supervisor.wait();
     }
@@ -51,6 +67,16 @@ pub(crate) async fn server() -> &'static Server {
             server
         })
         .await
+}
+
+impl Lifeline {
+    /// The supervisor says when the server answers, or that it does not.
+    fn until_ready(&mut self, dir: &Path) {
+        let mut line = String::new();
+        self.from.read_line(&mut line).unwrap();
+        let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
+        assert_eq!(line.trim(), "ready", "Postgres did not start:\n{}", log());
+    }
 }
 
 impl Server {
@@ -85,15 +111,25 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // The supervisor says when the server answers, or that it does not.
-        let mut line = String::new();
-        BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let log = || fs::read_to_string(dir.join("log")).unwrap_or_default();
-        assert_eq!(line.trim(), "ready", "Postgres did not start:\n{}", log());
-        let lifeline = supervisor.stdin.take();
+        let (to, from) = (supervisor.stdin.take().unwrap(), supervisor.stdout.take().unwrap());
+        let mut lifeline = Lifeline { to, from: BufReader::new(from) };
+        lifeline.until_ready(&dir);
+        let lifeline = Mutex::new(Some(lifeline));
         let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
         let port = port.map_or(PORT, |port| port.parse().unwrap());
         Self { dir, port, supervisor, lifeline }
+    }
+
+    /// Ends the server, starts it again, and returns when it answers.
+    pub(crate) fn restart(&self, ending: Ending) {
+        let signal = match ending {
+            Ending::Fast => "INT",
+            Ending::Immediate => "QUIT",
+        };
+        let mut lifeline = self.lifeline.lock().unwrap();
+        let lifeline = lifeline.as_mut().unwrap();
+        writeln!(lifeline.to, "{signal}").unwrap();
+        lifeline.until_ready(&self.dir);
     }
 
     /// Makes a file one that the server takes for its private key: readable for its own user alone. Answers the path.
@@ -170,21 +206,25 @@ pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// `$1`: the directory; the rest: the server's command. Ends the server when its own input closes.
+/// `$1`: the directory; the rest: the server's command. Ends the server when its own input closes; by a line with the name
+/// of a signal it ends it too, and starts it again.
 const SUPERVISE: &str = r#"
     dir=$1; shift
-    "$@" >"$dir/log" 2>&1 &
-    server=$!
-    tries=0
-    until grep -q 'ready to accept connections' "$dir/log"; do
-        tries=$((tries + 1))
-        if ! kill -0 $server 2>/dev/null || [ $tries -gt 600 ]; then echo failed; exit 1; fi
-        sleep 0.05
+    again=yes
+    while [ -n "$again" ]; do
+        "$@" >"$dir/log" 2>&1 &
+        server=$!
+        tries=0
+        until grep -q 'ready to accept connections' "$dir/log"; do
+            tries=$((tries + 1))
+            if ! kill -0 $server 2>/dev/null || [ $tries -gt 600 ]; then echo failed; exit 1; fi
+            sleep 0.05
+        done
+        echo ready
+        read -r again
+        kill -"${again:-QUIT}" $server
+        wait $server
     done
-    echo ready
-    read -r _
-    kill -QUIT $server
-    wait $server
     rm -rf "$dir"
 "#;
 
