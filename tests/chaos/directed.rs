@@ -134,9 +134,9 @@ impl Stream {
 
     /// Reads to the end: nothing in it was sent later than `mark`.
     async fn ends_before(mut self, stage: &Stage, mark: Mark) {
-        let rest = async { while self.next().await {} };
-        tokio::time::timeout(IN_THE_END, rest).await.unwrap();
-        assert!(self.last <= Some(mark), "{:?} was delivered, sent after the receipt at {mark:?}", self.last);
+        while tokio::time::timeout(IN_THE_END, self.next()).await.unwrap() {
+            assert!(self.last <= Some(mark), "{:?} was delivered, sent after the receipt at {mark:?}", self.last);
+        }
         let upstream = &stage.system.upstream;
         eventually("the edge ends the stream", async || upstream.seen_at(&self.path).iter().all(|seen| !seen.open))
             .await;

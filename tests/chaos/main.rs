@@ -15,7 +15,11 @@
 //!
 //! `scripts/chaos --help` says how to run it longer, with another seed, and against mutants of the code.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot set itself up has failed, and says where its traces are"
+)]
 
 mod check;
 mod directed;
