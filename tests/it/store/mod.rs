@@ -17,6 +17,7 @@ mod edges;
 mod faults;
 mod installation;
 mod make;
+mod restart;
 mod revocations;
 mod roles;
 mod sqlite;
