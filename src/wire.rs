@@ -12,7 +12,7 @@ use crate::catalog::Service;
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey, sha256};
-use crate::revocation::{Entry, Loan};
+use crate::revocation::{Loan, Statement};
 use crate::secret::Secret;
 use crate::token::RootKeys;
 use crate::token::proof::ProofId;
@@ -22,8 +22,8 @@ use crate::vault::{CredentialKind, Lent};
 pub const SIGNATURE_HEADER: &str = "writ-signature";
 /// The longest body of a message in bytes, in either direction.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// The most log entries in one answer.
-pub const ENTRIES_MAX: u32 = 1000;
+/// The most entries of the log that an authority states at once: to write, read and take them in takes milliseconds.
+pub const ENTRIES_MAX: usize = 16_384;
 /// The longest an authority may hold a feed request, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 1000;
 
@@ -56,8 +56,8 @@ pub struct JoinReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedRequest {
-    /// The log as far as it is known; `None` asks for a snapshot.
-    pub known: Option<u64>,
+    /// The log as far as it is known; 0 asks for all of it.
+    pub known: u64,
     /// The settings' version that is known; `None` asks for them.
     pub settings: Option<u64>,
     /// How long the authority may hold the request while there is nothing new, in milliseconds.
@@ -74,30 +74,11 @@ pub struct FeedReply {
     pub lease_ms: u64,
     /// The authority's wall clock, for the edge to notice that its own is wrong.
     pub now: Timestamp,
-    /// What was asked for beyond what is known.
-    pub log: Log,
+    /// What comes after what is known; not always all of it.
+    pub log: Statement,
     /// Present when the edge's are missing or older.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
-}
-
-/// What a feed answer says of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Log {
-    /// Forget what is known; this is every entry that still matters, up to the head.
-    Snapshot(Vec<Entry>),
-    /// The next entries, without a gap; fewer than up to the head when there are many.
-    Next(Vec<Entry>),
-}
-
-impl Log {
-    /// The entries, whichever they are.
-    pub fn entries(&self) -> &[Entry] {
-        match self {
-            Self::Snapshot(entries) | Self::Next(entries) => entries,
-        }
-    }
 }
 
 /// What an edge needs besides the log.
@@ -202,7 +183,7 @@ pub mod refusal {
     pub const WRIT_REFUSED: &str = "writ_refused";
     /// 404: the join ticket is used, expired or unknown.
     pub const TICKET_REFUSED: &str = "ticket_refused";
-    /// 503: the log ends before what the edge knows. The edge starts over from a snapshot, and keeps what it knew to be revoked.
+    /// 503: the log ends before what the edge knows. The edge reads all of it anew, and keeps what it knew to be revoked.
     pub const LOG_WENT_BACK: &str = "log_went_back";
     /// 409: shipped records differ from those stored, or leave a gap.
     pub const AUDIT_CONFLICT: &str = "audit_conflict";

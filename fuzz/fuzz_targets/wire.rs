@@ -8,8 +8,7 @@ use writ::key::KeyPair;
 use writ::revocation::RevocationSet;
 use writ::token::proof::ProofId;
 use writ::wire::{
-    AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply, LendRequest, Log,
-    Refusal, verify_reply,
+    AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply, LendRequest, Refusal, verify_reply,
 };
 
 fn read<T: DeserializeOwned + Serialize>(data: &[u8]) -> Option<T> {
@@ -22,13 +21,11 @@ fn read<T: DeserializeOwned + Serialize>(data: &[u8]) -> Option<T> {
 
 fuzz_target!(|data: &[u8]| {
     if let Some(reply) = read::<FeedReply>(data) {
-        match reply.log {
-            Log::Snapshot(entries) => assert_eq!(RevocationSet::from_snapshot(reply.head, entries).seq(), reply.head),
-            Log::Next(entries) => {
-                let mut set = RevocationSet::default();
-                let taken = entries.into_iter().take_while(|entry| set.apply(entry.clone()).is_ok()).count();
-                assert_eq!(set.seq(), taken as u64);
-            }
+        let mut set = RevocationSet::default();
+        set.reach(reply.log.after);
+        if set.apply(&reply.log).is_ok() {
+            assert_eq!(set.seq(), reply.log.upto);
+            assert!(set.len() <= reply.log.len() && set.is_empty() == reply.log.is_empty());
         }
     }
     read::<FeedRequest>(data);

@@ -152,6 +152,7 @@ impl Authority {
 
     /// The edge with this key.
     pub async fn edge(&self, key: &PublicKey) -> Result<Edge, AuthorityError> {
-        self.store.edge_by_key(key).await?.ok_or(AuthorityError::UnknownEdge)
+        let edges = self.registry.read().await?;
+        edges.iter().find(|edge| edge.key == *key).cloned().ok_or(AuthorityError::UnknownEdge)
     }
 }

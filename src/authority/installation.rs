@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::audit::Actor;
+use crate::authority::fresh::Fresh;
 use crate::authority::keys::Published;
 use crate::authority::log::RevocationLog;
 use crate::authority::presence::Presence;
@@ -157,7 +158,19 @@ impl Authority {
         }
         let published = Published::load(&*store, &keyring).await?;
         let log = RevocationLog::load(&*store, clock.now(), published.version).await?;
+        let (heads, registry) = (Arc::clone(&store), Arc::clone(&store));
+        let heads = Fresh::new(move || {
+            let store = Arc::clone(&heads);
+            async move { store.heads().await }
+        });
+        let registry = Fresh::new(move || {
+            let store = Arc::clone(&registry);
+            async move { Ok(store.edges().await?.into()) }
+        });
         Ok(Arc::new(Self {
+            heads,
+            registry,
+            started: tokio::time::Instant::now(),
             published: ArcSwap::from_pointee(published),
             log,
             presence: Presence::default(),

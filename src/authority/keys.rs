@@ -202,7 +202,12 @@ impl Authority {
 
     /// What is published, read again if the store has a newer version.
     pub(super) async fn refreshed(&self) -> Result<Arc<Published>, AuthorityError> {
-        if self.store.catalog_version().await? != self.published.load().version {
+        self.published_since(self.store.catalog_version().await?).await
+    }
+
+    /// What is published, read again if it is not of `version`, which the store has just answered.
+    pub(super) async fn published_since(&self, version: u64) -> Result<Arc<Published>, AuthorityError> {
+        if version != self.published.load().version {
             self.reload().await?;
         }
         Ok(self.published.load_full())

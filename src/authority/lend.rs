@@ -10,7 +10,7 @@ use crate::authority::{Authority, AuthorityError, change_with, keys};
 use crate::catalog::CredentialPer;
 use crate::clock::Timestamp;
 use crate::id::{CredentialName, ServiceName, Subject, TenantName};
-use crate::revocation::{Loan, Target, Use};
+use crate::revocation::{Loan, RevocationSet, Target, Use};
 use crate::secret::Secret;
 use crate::store::{CredentialKey, CredentialRecord, Edge};
 use crate::token::chain::Chain;
@@ -22,7 +22,7 @@ use crate::wire::{LendReply, LendRequest, WireSecret};
 impl Authority {
     /// Lends an edge the credential of one service, if the writ it shows is live here and now.
     ///
-    /// The edge's word is not enough: the authority verifies the token for itself, against a log that is caught up first.
+    /// The edge's word is not enough: the authority verifies the token for itself, and asks the store what of it is revoked.
     pub async fn lend(&self, edge: &Edge, request: &LendRequest) -> Result<LendReply, AuthorityError> {
         let now = self.now();
         // The stop's entry kills every writ; this holds even for one that a restored store knows nothing of.
@@ -76,8 +76,7 @@ impl Authority {
         record: Option<&CredentialRecord>,
     ) -> Result<(), AuthorityError> {
         let loan = record.map(|record| Loan { credential: record.key.name.clone(), epoch: record.stored_epoch });
-        self.log.catch_up(&*self.store).await?;
-        match self.log.revokes_use(Use { chain, service: &request.service, loan: loan.as_ref() }) {
+        match self.revoked_now(Use { chain, service: &request.service, loan: loan.as_ref() }).await? {
             None => {}
             Some(Target::Credential(tenant, name)) => return Err(revoked_credential(&tenant, &name)),
             Some(target) => return Err(WritRefused::Revoked(Box::new(target)).into()),
@@ -124,6 +123,16 @@ fn credential_of(
         })?),
     };
     Ok(CredentialKey { tenant: authority.tenant.clone(), name: name.clone(), subject })
+}
+
+impl Authority {
+    /// What of a use is revoked, by the store as it is after this call.
+    pub(super) async fn revoked_now(&self, used: Use<'_>) -> Result<Option<Target>, AuthorityError> {
+        let latest = self.store.latest_revocations(&used.targets()).await?;
+        let mut set = RevocationSet::default();
+        set.add_entries(&latest);
+        Ok(set.revokes_use(used))
+    }
 }
 
 fn revoked_credential(tenant: &TenantName, name: &CredentialName) -> AuthorityError {

@@ -16,7 +16,7 @@ use crate::config::authority::AuthorityTerms;
 use crate::id::TenantName;
 use crate::key::KeyPair;
 use crate::policy::Grant;
-use crate::store::{Installation, Store};
+use crate::store::{Edge, Heads, Installation, Store};
 use crate::token::Limits;
 use crate::vault::Keyring;
 
@@ -27,12 +27,14 @@ pub mod credentials;
 pub mod edges;
 pub mod error;
 pub mod feed;
+mod fresh;
 pub mod http;
 pub mod installation;
 pub mod issue;
 pub mod keys;
 pub mod lend;
 pub mod log;
+mod packed;
 pub mod presence;
 pub mod receipt;
 pub mod revoke;
@@ -46,6 +48,7 @@ pub use error::AuthorityError;
 pub use installation::{InitError, OpenError};
 pub use server::RunningAuthority;
 
+use fresh::Fresh;
 use keys::Published;
 use log::RevocationLog;
 use presence::Presence;
@@ -66,6 +69,12 @@ pub struct Authority {
     key: KeyPair,
     published: ArcSwap<Published>,
     log: RevocationLog,
+    /// Where the logs end, read from the store after whoever asks asked.
+    heads: Fresh<Heads>,
+    /// Every registered edge, likewise.
+    registry: Fresh<Arc<[Edge]>>,
+    /// What the waits of edges are aligned to.
+    started: tokio::time::Instant,
     presence: Presence,
     receipts: Receipts,
     seen: Seen,

@@ -52,7 +52,7 @@ impl Presence {
                 at,
                 lease_until: Monotonic::from_origin(Duration::ZERO),
             });
-            known.seq = request.known.unwrap_or(0);
+            known.seq = request.known;
             known.settings = request.settings.unwrap_or(0);
             known.at = at;
         });

@@ -56,11 +56,11 @@ impl Authority {
 
     /// Reads what is new.
     async fn look(&self) -> Result<(), AuthorityError> {
-        self.log.catch_up(&*self.store).await?;
-        self.refreshed().await?;
-        self.registered().await?;
+        let heads = self.caught_up().await?;
         let now = self.now();
-        self.log.forget(now);
+        self.published_since(heads.catalog_version).await?;
+        self.registered().await?;
+        self.log.forget_some(now);
         self.seen.forget(now);
         Ok(())
     }

@@ -28,8 +28,8 @@ pub struct FollowLimits {
     pub skew_max: Duration,
     /// How long an answer may take beyond the wait, under a lease.
     pub answer: Duration,
-    /// How long a snapshot may take.
-    pub snapshot: Duration,
+    /// How long an answer may take while the edge is behind, and so has no lease to lose.
+    pub behind: Duration,
     /// The longest pause after a failure.
     pub pause_max: Duration,
 }
@@ -41,7 +41,7 @@ impl Default for FollowLimits {
             lease_max: Duration::from_millis(1000),
             skew_max: Duration::from_secs(30),
             answer: Duration::from_millis(300),
-            snapshot: Duration::from_secs(10),
+            behind: Duration::from_secs(10),
             pause_max: Duration::from_millis(250),
         }
     }
@@ -55,14 +55,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const CUT_PATIENCE: Duration = Duration::from_millis(100);
 /// How long an entry is kept beyond the last moment at which it matters: clocks differ.
 const FORGET_MARGIN: Duration = Duration::from_secs(300);
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_millis(250);
 
 /// Why a round brought nothing.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
-    #[error("the feed broke: {0}; asking for a snapshot")]
+    #[error("the feed broke: {0}; asking for everything anew")]
     Lost(#[from] Discontinuity),
 }
 
@@ -98,7 +98,7 @@ impl Follower {
                 knowledge.sweep();
             }
         };
-        // A task of its own: a snapshot that takes long to read must not keep an ended lease open.
+        // A task of its own: a long log that is taken in must not keep an ended lease open.
         let sweeper = Aborting(tokio::spawn(sweeping));
         self.follow().await;
         drop(sweeper);
@@ -108,9 +108,11 @@ impl Follower {
         let mut pause = PAUSE_MIN;
         let mut failing = false;
         let mut forgot = self.clock.monotonic();
+        let mut behind = true;
         loop {
-            match self.round().await {
-                Ok(authority_now) => {
+            match self.round(behind).await {
+                Ok(reply) => {
+                    behind = self.knowledge.seq() < reply.head;
                     if std::mem::take(&mut failing) {
                         tracing::info!("the revocation feed is back");
                     }
@@ -118,10 +120,11 @@ impl Follower {
                     if self.clock.monotonic().since(forgot) >= FORGET_EVERY {
                         forgot = self.clock.monotonic();
                         // The authority's time as well: an own clock that runs ahead must not revive what is revoked.
-                        self.knowledge.forget(authority_now.min(self.clock.now()).before(FORGET_MARGIN));
+                        self.knowledge.forget_some(reply.now.min(self.clock.now()).before(FORGET_MARGIN));
                     }
                 }
                 Err(error) => {
+                    behind |= self.knowledge.is_lost();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "the revocation feed fails; the lease runs out unless it comes back");
                     }
@@ -134,17 +137,15 @@ impl Follower {
     }
 
     /// One request and all that follows from its answer.
-    async fn round(&self) -> Result<Timestamp, RoundError> {
-        let known = self.knowledge.seq();
+    async fn round(&self, behind: bool) -> Result<Told, RoundError> {
         let request = FeedRequest {
-            known,
-            settings: known.and_then(|_| self.knowledge.settings_version()),
+            known: self.knowledge.seq(),
+            settings: self.knowledge.settings_version().filter(|_| !self.knowledge.is_lost()),
             wait_ms: self.wait(),
         };
-        let timeout = match known {
-            Some(_) => Duration::from_millis(request.wait_ms) + self.limits.answer,
-            None => self.limits.snapshot,
-        };
+        let patient = behind && !self.knowledge.lease_holds();
+        let timeout =
+            if patient { self.limits.behind } else { Duration::from_millis(request.wait_ms) + self.limits.answer };
         let sent = self.clock.monotonic();
         let reply: FeedReply = match self.channel.call(FEED_PATH, &request, timeout).await {
             Ok(reply) => reply,
@@ -170,7 +171,7 @@ impl Follower {
         }
         let length = Duration::from_millis(reply.lease_ms).min(self.limits.lease_max);
         self.knowledge.renew(sent, length, reply.head);
-        Ok(reply.now)
+        Ok(Told { now: reply.now, head: reply.head })
     }
 
     /// Half of the lease that is left at most, so that the answer comes in time to renew it.
@@ -208,6 +209,12 @@ impl Follower {
             streams.gone().await;
         }
     }
+}
+
+/// What an answer said besides.
+struct Told {
+    now: Timestamp,
+    head: u64,
 }
 
 /// A task that ends with its owner.

@@ -214,7 +214,7 @@ async fn join(channel: &Channel, ticket: &JoinTicketText, wanted: &Membership) -
 }
 
 async fn is_member(channel: &Channel, wanted: &Membership) -> bool {
-    let request = FeedRequest { known: None, settings: None, wait_ms: 0 };
+    let request = FeedRequest { known: 0, settings: None, wait_ms: 0 };
     let reply = channel.call::<_, FeedReply>(FEED_PATH, &request, TIMEOUT).await;
     reply.is_ok_and(|reply| reply.settings.is_some_and(|settings| settings.audience == wanted.audience))
 }

@@ -13,11 +13,10 @@ use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::edge::lend::OnLoan;
 use crate::edge::streams::{CutReason, StreamGuard, Streams};
 use crate::policy::permit::{Cleared, Permit};
-use crate::revocation::set::OutOfSequence;
-use crate::revocation::{Entry, Lease, LiveToken, NotLive, RevocationSet, Target};
+use crate::revocation::{Lease, LiveToken, NotLive, OutOfSequence, RevocationSet, Statement, Target};
 use crate::token::verify::{Expected, current};
 use crate::token::{Chain, HeldToken, RootKeys};
-use crate::wire::{FeedReply, Log, OfferedService, Settings};
+use crate::wire::{FeedReply, OfferedService, Settings};
 
 /// What an edge knows of its authority's mind.
 pub struct Knowledge {
@@ -31,8 +30,8 @@ pub struct Knowledge {
 struct Known {
     /// Everything ever learnt is kept until it can be forgotten: an authority that forgets a revocation revives nothing.
     set: RevocationSet,
-    /// Whether the set continues the log, so that the next entries can be added to it.
-    continues: bool,
+    /// Whether the log and the settings were told since the start, or since they were lost.
+    told: bool,
     lease: Lease,
     clock: ClockCheck,
 }
@@ -59,7 +58,7 @@ pub struct KnownSettings {
 /// A request whose credential may be used now, and the guard under which it then runs.
 pub type UnderWay = (Cleared<Arc<OnLoan>>, StreamGuard);
 
-/// An answer that does not continue what is known. The edge stops serving and asks for a snapshot.
+/// An answer that does not continue what is known. The edge stops serving and asks for everything anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Discontinuity {
     /// Entries are missing, repeated or out of order.
@@ -73,9 +72,14 @@ pub enum Discontinuity {
         /// What the authority says.
         head: u64,
     },
-    /// Entries came where a snapshot was asked for.
-    #[error("entries came where a snapshot was asked for")]
-    NoSnapshot,
+    /// More is stated than there is.
+    #[error("the log is stated up to {upto}, beyond its head {head}")]
+    BeyondHead {
+        /// Up to where it is stated.
+        upto: u64,
+        /// What the authority says.
+        head: u64,
+    },
     /// The settings' version went back, or they are for somebody else.
     #[error("the settings are not this edge's next: {0}")]
     Settings(&'static str),
@@ -98,8 +102,8 @@ impl Knowledge {
         Self {
             clock,
             known: RwLock::new(Known {
-                set: RevocationSet::default(),
-                continues: false,
+                set: RevocationSet::for_log(),
+                told: false,
                 lease: Lease::none(),
                 clock: ClockCheck::Right,
             }),
@@ -173,10 +177,14 @@ impl Knowledge {
         }
     }
 
-    /// How much of the log is known; `None` while a snapshot is needed.
-    pub fn seq(&self) -> Option<u64> {
-        let known = self.read();
-        known.continues.then(|| known.set.seq())
+    /// How much of the log is known without a gap: 0 at the start and after a loss.
+    pub fn seq(&self) -> u64 {
+        self.read().set.seq()
+    }
+
+    /// Whether log and settings are to be told anew: at the start and after a loss.
+    pub fn is_lost(&self) -> bool {
+        !self.read().told
     }
 
     /// How many revocations are held.
@@ -198,19 +206,26 @@ impl Knowledge {
     }
 }
 
+/// How many entries are taken in before requests are looked at again.
+const TAKEN_AT_ONCE: usize = 1000;
+
 /// What the follower does. Nobody else writes.
 impl Knowledge {
     /// Takes in what an answer says, and cuts what it kills. The lease is not renewed by this.
     pub(super) fn learn(&self, reply: &FeedReply, expected: &Expected) -> Result<Learned, Discontinuity> {
         let settings = self.next_settings(reply.settings.as_ref(), expected)?;
-        let revocations = self.learn_log(reply)?;
-        let credentials =
-            revocations && reply.log.entries().iter().any(|entry| matches!(entry.target, Target::Credential(..)));
-        if revocations {
-            let doomed = self.streams.revoked(&self.read().set);
-            doomed.end();
+        let stated = &reply.log;
+        self.continues(stated, reply.head)?;
+        self.take_in(stated);
+        let learned = Learned {
+            revocations: !stated.is_empty(),
+            credentials: stated.entries.iter().any(|entry| matches!(entry.target, Target::Credential(..))),
+            settings: settings.is_some(),
+        };
+        if learned.revocations {
+            // By what is new alone: what was known before has cut what it kills.
+            self.streams.cut_revoked(&RevocationSet::of(stated));
         }
-        let learned = Learned { revocations, credentials, settings: settings.is_some() };
         if let Some(settings) = settings {
             self.settings.store(Some(Arc::new(settings)));
             self.cut_ended();
@@ -218,34 +233,29 @@ impl Knowledge {
         Ok(learned)
     }
 
-    fn learn_log(&self, reply: &FeedReply) -> Result<bool, Discontinuity> {
-        match &reply.log {
-            Log::Snapshot(entries) => {
-                // Built beside the lock: a large snapshot must not stop the requests.
-                let set = RevocationSet::from_snapshot(reply.head, entries.iter().cloned());
-                let mut known = self.write();
-                let older = std::mem::replace(&mut known.set, set);
-                let revocations = !entries.is_empty();
-                known.set.keep(older);
-                known.continues = true;
-                Ok(revocations)
-            }
-            Log::Next(entries) => self.learn_next(reply.head, entries),
+    fn continues(&self, stated: &Statement, head: u64) -> Result<(), Discontinuity> {
+        let known = self.seq();
+        if head < known {
+            return Err(Discontinuity::Regression { known, head });
         }
+        stated.continues(known)?;
+        if stated.upto > head {
+            return Err(Discontinuity::BeyondHead { upto: stated.upto, head });
+        }
+        Ok(())
     }
 
-    fn learn_next(&self, head: u64, entries: &[Entry]) -> Result<bool, Discontinuity> {
+    /// In small steps: requests are looked at in between.
+    fn take_in(&self, stated: &Statement) {
+        for blocks in stated.blocks.chunks(TAKEN_AT_ONCE) {
+            self.write().set.add_blocks(blocks);
+        }
+        for entries in stated.entries.chunks(TAKEN_AT_ONCE) {
+            self.write().set.add_entries(entries);
+        }
         let mut known = self.write();
-        if !known.continues {
-            return Err(Discontinuity::NoSnapshot);
-        }
-        if head < known.set.seq() {
-            return Err(Discontinuity::Regression { known: known.set.seq(), head });
-        }
-        for entry in entries {
-            known.set.apply(entry.clone())?;
-        }
-        Ok(!entries.is_empty())
+        known.set.reach(stated.upto);
+        known.told = true;
     }
 
     fn next_settings(
@@ -263,7 +273,7 @@ impl Knowledge {
             return Err(Discontinuity::Settings("they are for another issuer or audience"));
         }
         // After a loss the authority's word counts as it stands, also where it was restored from an older copy.
-        let known = self.seq().and_then(|_| self.settings_version());
+        let known = self.settings_version().filter(|_| !self.is_lost());
         if known.is_some_and(|known| next.version < known) {
             return Err(Discontinuity::Settings("their version went back"));
         }
@@ -283,7 +293,7 @@ impl Knowledge {
     /// Call it once what the answer killed is gone: a lease says that the edge acts on all it knows.
     pub(super) fn renew(&self, sent: Monotonic, length: Duration, head: u64) -> bool {
         let mut known = self.write();
-        if !known.continues || known.set.seq() < head || known.usable().is_err() {
+        if !known.told || known.set.seq() < head || known.usable().is_err() {
             return false;
         }
         known.lease = known.lease.or_later(Lease::granted(sent, length));
@@ -305,11 +315,12 @@ impl Knowledge {
         right
     }
 
-    /// Stops serving until a snapshot: what came did not continue what is known.
+    /// Stops serving until everything was told anew: what came did not continue what is known. What was revoked stays so.
     pub(super) fn lose(&self) {
         {
             let mut known = self.write();
-            known.continues = false;
+            known.told = false;
+            known.set.reach(0);
             known.lease = Lease::none();
         }
         self.streams.cut_all(&CutReason::LeaseEnded);
@@ -333,15 +344,15 @@ impl Knowledge {
         }
     }
 
-    /// Drops the revocations that can affect nothing that is valid at `now` or later.
-    pub(super) fn forget(&self, now: Timestamp) {
-        self.write().set.forget(now);
+    /// Drops some of the revocations that can affect nothing that is valid at `now` or later.
+    pub(super) fn forget_some(&self, now: Timestamp) {
+        self.write().set.forget_some(now);
     }
 }
 
 impl Known {
     fn usable(&self) -> Result<(), NotLive> {
-        match (self.clock, self.continues) {
+        match (self.clock, self.told) {
             (ClockCheck::Skewed, _) => Err(NotLive::ClockSkew),
             (ClockCheck::Right, false) => Err(NotLive::NoLease),
             (ClockCheck::Right, true) => Ok(()),

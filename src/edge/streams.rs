@@ -124,12 +124,7 @@ impl Streams {
 
     /// Ends every request whose chain, service or credential `set` revokes. Wait for [`Streams::gone`] before you say that they have ended.
     pub fn cut_revoked(&self, set: &RevocationSet) {
-        self.revoked(set).end();
-    }
-
-    /// The requests that [`Streams::cut_revoked`] ends, so that whoever holds a lock on the set can let go of it first.
-    pub(super) fn revoked(&self, set: &RevocationSet) -> Doomed {
-        self.doomed(|stream| set.revokes_use(stream.used()).map(|target| CutReason::Revoked(Box::new(target))))
+        self.doomed(|stream| set.revokes_use(stream.used()).map(|target| CutReason::Revoked(Box::new(target)))).end();
     }
 
     /// Ends every request whose writ, or its root key, counts no longer at `now`.
@@ -171,10 +166,10 @@ impl Streams {
 
 /// Requests that are to end.
 #[must_use]
-pub(super) struct Doomed(Vec<(CutReason, Arc<Stream>)>);
+struct Doomed(Vec<(CutReason, Arc<Stream>)>);
 
 impl Doomed {
-    pub(super) fn end(self) {
+    fn end(self) {
         for (reason, stream) in self.0 {
             stream.end(reason);
         }

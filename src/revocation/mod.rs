@@ -6,8 +6,11 @@ pub mod entry;
 pub mod lease;
 pub mod loan;
 pub mod set;
+mod shards;
+pub mod statement;
 
 pub use entry::{Entry, Target};
 pub use lease::Lease;
 pub use loan::{Borrowed, Loan, Use};
 pub use set::{LiveToken, NotLive, RevocationSet};
+pub use statement::{DeadBlock, ForgetAfter, OutOfSequence, Statement};

@@ -35,7 +35,7 @@ pub use catalog::{CatalogStore, StoredCatalog};
 pub use credentials::{CredentialKey, CredentialRecord, Credentials};
 pub use edges::{Edge, Edges, JoinTicket};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
-pub use revocations::{NewRevocation, Revocations, Snapshot};
+pub use revocations::{Heads, NewRevocation, Revocations};
 pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
 

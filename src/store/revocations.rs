@@ -20,13 +20,13 @@ pub struct NewRevocation {
     pub idempotency_key: Option<Box<str>>,
 }
 
-/// The log as of one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Its head.
-    pub head: u64,
-    /// Every entry that still matters, in order.
-    pub entries: Vec<Entry>,
+/// Where the log and the catalog are, of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// The revocation log's head: 0 when nothing was ever revoked.
+    pub revocation_seq: u64,
+    /// The catalog's version.
+    pub catalog_version: u64,
 }
 
 /// The log. Append-only: there is no way to take an entry back.
@@ -46,8 +46,16 @@ pub trait Revocations: Send + Sync {
     /// Entries after `seq`, in order, at most `limit`.
     async fn revocations_after(&self, seq: u64, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
-    /// The head and every entry that still matters at `at`, of one moment.
-    async fn revocation_snapshot(&self, at: Timestamp) -> Result<Snapshot, StoreError>;
+    /// Both heads, of one moment.
+    async fn heads(&self) -> Result<Heads, StoreError>;
+
+    /// The entries after `seq` and up to `upto` that still matter at `at`, in order, at most `limit`. With a head that was
+    /// read before, none of them can come later.
+    async fn live_revocations(&self, seq: u64, upto: u64, at: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError>;
+
+    /// The latest entry of each of `targets` that has one, whether or not it still matters, in no order. By an index: the
+    /// log's length does not matter.
+    async fn latest_revocations(&self, targets: &[Target]) -> Result<Vec<Entry>, StoreError>;
 
     /// Returns when the log may have grown beyond `seq`, or after a while: a hint, to be followed by a read.
     async fn revocation_hint(&self, seq: u64) -> Result<(), StoreError>;

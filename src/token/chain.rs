@@ -1,6 +1,7 @@
 //! A token whose signatures hold and whose blocks keep to the profile: who granted what to whom, hop by hop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 use crate::id::{AgentName, AudienceName, BlockId, GrantId, Subject, TenantName};
@@ -21,6 +22,24 @@ pub struct Chain {
     pub(super) checks: Vec<Check>,
     pub(super) sealed: bool,
     pub(super) blocks: usize,
+    pub(super) live_mark: LiveMark,
+}
+
+/// Where whoever knows what is revoked notes in which state of that knowledge it found the chain live. Of no other meaning:
+/// a note counts for the state that it names and for no other.
+#[derive(Debug, Default)]
+pub struct LiveMark(AtomicU64);
+
+impl LiveMark {
+    /// Whether `state` was noted last.
+    pub fn is(&self, state: u64) -> bool {
+        self.0.load(Ordering::Relaxed) == state
+    }
+
+    /// Notes `state`, which is never 0.
+    pub fn set(&self, state: u64) {
+        self.0.store(state, Ordering::Relaxed);
+    }
 }
 
 /// What the authority block states.
@@ -120,6 +139,11 @@ impl Chain {
     /// How many blocks it has, the authority block included.
     pub const fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// Where it is noted that it was found live.
+    pub const fn live_mark(&self) -> &LiveMark {
+        &self.live_mark
     }
 
     /// The ids of the authority block and of every hop, from the root.

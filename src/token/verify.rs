@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::id::AudienceName;
 use crate::key::PublicKey;
-use crate::token::chain::{Authority, Chain, Hop, VerifiedToken};
+use crate::token::chain::{Authority, Chain, Hop, LiveMark, VerifiedToken};
 use crate::token::container::{Container, End};
 use crate::token::limits::Limits;
 use crate::token::profile::{self, Contents};
@@ -136,6 +136,7 @@ pub(super) fn chain(raw: &RawToken, container: &Container, limits: &Limits) -> R
         checks,
         sealed: matches!(container.end, End::Sealed(_)),
         blocks: container.blocks.len(),
+        live_mark: LiveMark::default(),
     })
 }
 

@@ -16,7 +16,6 @@ use crate::clock::Timestamp;
 use crate::id::{BlockId, EdgeName};
 use crate::key::PublicKey;
 use crate::revocation::{Entry, Target};
-use crate::wire::ENTRIES_MAX;
 
 /// What is to be revoked: a `target`, or a `token`.
 #[derive(Deserialize, ToSchema)]
@@ -178,6 +177,9 @@ pub(super) async fn revoke(
     Ok(Json(authority.revoke(&by, RevocationRequest { what, reason, idempotency_key, confirm }).await?.into()))
 }
 
+/// The most entries of the log in one answer.
+const LISTED_MAX: u32 = 1000;
+
 /// Entries of the log, in order.
 #[utoipa::path(get, path = "/v1/revocations", tag = "revocations", security(("operator" = [])), params(Page),
     responses((status = 200, body = LogView), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -186,8 +188,8 @@ pub(super) async fn list(
     _by: Administrator,
     Params(page): Params<Page>,
 ) -> Result<Json<LogView>, AuthorityError> {
-    if !(1..=ENTRIES_MAX).contains(&page.limit) {
-        return Err(AuthorityError::Malformed(format!("`limit` must be between 1 and {ENTRIES_MAX}")));
+    if !(1..=LISTED_MAX).contains(&page.limit) {
+        return Err(AuthorityError::Malformed(format!("`limit` must be between 1 and {LISTED_MAX}")));
     }
     let (head, entries) = authority.revocations(page.after, page.limit).await?;
     Ok(Json(LogView { head, entries: entries.iter().map(Into::into).collect() }))

@@ -7,7 +7,10 @@ use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::revocation::{Entry, Target};
 use crate::store::database::{Row, count, read_all, read_first, text, text_or_null, time};
-use crate::store::{NewRevocation, Revocations, Snapshot, StoreError};
+use crate::store::{Heads, NewRevocation, Revocations, StoreError};
+
+/// How many targets one statement asks for: more than a chain of the usual length has.
+const TARGETS_TOGETHER: usize = 24;
 
 fn entry(row: &mut Row) -> Result<Entry, StoreError> {
     Ok(Entry { seq: row.int()?, target: row.parse()?, at: row.time()?, forget_after: row.time()? })
@@ -101,19 +104,32 @@ impl Revocations for SqlStore {
         read_all(self.read(sql, vec![count(seq), count(limit.into())]).await?, "revocation", entry)
     }
 
-    async fn revocation_snapshot(&self, at: Timestamp) -> Result<Snapshot, StoreError> {
-        let sql = "SELECT h.revocation_seq, r.seq, r.target, r.at, r.forget_after \
-                   FROM heads h LEFT JOIN revocation r ON r.forget_after >= $1 ORDER BY r.seq";
-        let mut snapshot: Option<Snapshot> = None;
-        for row in self.read(sql, vec![time(at)]).await? {
-            let mut row = row.of("revocation");
-            let head = row.int()?;
-            let snapshot = snapshot.get_or_insert_with(|| Snapshot { head, entries: Vec::new() });
-            if !row.next_is_null() {
-                snapshot.entries.push(entry(&mut row)?);
-            }
+    async fn heads(&self) -> Result<Heads, StoreError> {
+        let rows = self.read("SELECT revocation_seq, catalog_version FROM heads WHERE one = 1", Vec::new()).await?;
+        let heads = |row: &mut Row| Ok(Heads { revocation_seq: row.int()?, catalog_version: row.int()? });
+        read_first(rows, "heads", heads)?.ok_or(StoreError::Corrupt { table: "heads" })
+    }
+
+    async fn live_revocations(&self, seq: u64, upto: u64, at: Timestamp, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        let sql = "SELECT seq, target, at, forget_after FROM revocation \
+                   WHERE seq > $1 AND seq <= $2 AND forget_after >= $3 ORDER BY seq LIMIT $4";
+        let params = vec![count(seq), count(upto), time(at), count(limit.into())];
+        read_all(self.read(sql, params).await?, "revocation", entry)
+    }
+
+    async fn latest_revocations(&self, targets: &[Target]) -> Result<Vec<Entry>, StoreError> {
+        let mut latest = Vec::new();
+        for targets in targets.chunks(TARGETS_TOGETHER) {
+            // Filled up with the last one: one statement to prepare, however many there are.
+            let params = (0..TARGETS_TOGETHER).filter_map(|n| targets.get(n).or(targets.last())).map(text).collect();
+            let places: Vec<String> = (1..=TARGETS_TOGETHER).map(|n| format!("${n}")).collect();
+            let sql = format!(
+                "SELECT MAX(seq), target, MAX(at), MAX(forget_after) FROM revocation WHERE target IN ({}) GROUP BY target",
+                places.join(", ")
+            );
+            latest.extend(read_all(self.read(&sql, params).await?, "revocation", entry)?);
         }
-        snapshot.ok_or(StoreError::Corrupt { table: "heads" })
+        Ok(latest)
     }
 
     async fn revocation_hint(&self, seq: u64) -> Result<(), StoreError> {

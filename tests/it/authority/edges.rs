@@ -8,11 +8,10 @@ use writ::audit::{Checkpoint, Event, Head, Record, Source};
 use writ::edge::channel::ChannelError;
 use writ::id::RequestId;
 use writ::key::sha256;
+use writ::revocation::Statement;
 use writ::token::chain::ProofCovers;
 use writ::token::proof::{self, ProvenRequest};
-use writ::wire::{
-    AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, LendReply, LendRequest, Log,
-};
+use writ::wire::{AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, LendReply, LendRequest};
 
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{TestAuthority, TestEdge, WITHIN, notes_service, random, start};
@@ -61,13 +60,13 @@ async fn an_edge_joins_once_and_is_told_everything(database: &Database) {
     assert_eq!(code(again), refusal(404, "ticket_refused"));
 
     let told = edge.feed(None, None, 0).await.unwrap();
-    assert_eq!((told.head, told.log, told.lease_ms, told.now), (0, Log::Snapshot(vec![]), 1000, test.clock_now()));
+    assert_eq!((told.head, told.log, told.lease_ms, told.now), (0, Statement::nothing(0), 1000, test.clock_now()));
     let settings = told.settings.unwrap();
     assert_eq!(settings.services.len(), 1);
     assert_eq!(settings.services[0].service.name().as_str(), "notes");
     assert_eq!(settings.root_keys.keys.len(), 1);
     let nothing_new = edge.feed(Some(0), Some(settings.version), 0).await.unwrap();
-    assert_eq!((nothing_new.log, nothing_new.settings), (Log::Next(vec![]), None));
+    assert_eq!((nothing_new.log, nothing_new.settings), (Statement::nothing(0), None));
     let listed = test.get("/v1/edges").await.ok();
     assert_eq!((&listed[0]["name"], &listed[0]["acknowledged_seq"]), (&json!("edge-1"), &json!(0)));
     assert_eq!(listed[0]["leased"], true);
@@ -87,7 +86,7 @@ async fn news_come_at_once(database: &Database) {
         },
         revoking
     );
-    let Log::Next(entries) = told.log else { panic!("not the next entries") };
+    let entries = told.log.entries;
     assert_eq!((told.head, entries.len(), entries[0].target.to_string()), (1, 1, "tenant:acme".into()));
 
     let waiting = edge.feed(Some(1), Some(version), 500);
@@ -266,7 +265,7 @@ async fn with_proof(test: &TestAuthority, path: &str, proofs: &[&str], body: &st
 async fn a_message_without_its_own_fresh_proof_is_not_heard() {
     let test = start(&Database::sqlite().await).await;
     let edge = test.edge("edge-1").await;
-    let body = serde_json::to_string(&FeedRequest { known: None, settings: None, wait_ms: 0 }).unwrap();
+    let body = serde_json::to_string(&FeedRequest { known: 0, settings: None, wait_ms: 0 }).unwrap();
     let prove = |path: &str, method: &str, body: Option<&str>| {
         let url = format!("{}{path}", test.issuer);
         let body_sha256 = body.map(|body| sha256(body.as_bytes()));

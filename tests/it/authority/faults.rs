@@ -58,7 +58,7 @@ async fn an_edge_believes_nobody_but_the_authority_it_joined() {
         vec![test.client.clone()],
         test.clock.clone(),
     );
-    let request = writ::wire::FeedRequest { known: None, settings: None, wait_ms: 0 };
+    let request = writ::wire::FeedRequest { known: 0, settings: None, wait_ms: 0 };
     let answer = channel.call::<_, FeedReply>("/v1/edge/feed", &request, WITHIN).await;
     assert!(matches!(answer, Err(ChannelError::Unsigned(_))), "{answer:?}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use writ::edge::channel::ChannelError;
 use writ::id::RequestId;
-use writ::wire::{LendReply, LendRequest, Log};
+use writ::wire::{LendReply, LendRequest};
 
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{TestAuthority, TestEdge, WITHIN, keyring, notes_service, start};
@@ -69,12 +69,9 @@ async fn an_edge_of_one_process_hears_what_the_other_revoked(database: &Database
     receipt.ok();
     let known = told.unwrap();
     // Whether it waited for it or asked again: an answer after the commit has it.
-    let entries = match known.log {
-        Log::Next(entries) if !entries.is_empty() => entries,
-        _ => match edge.feed(Some(head), Some(version), 0).await.unwrap().log {
-            Log::Next(entries) => entries,
-            Log::Snapshot(_) => panic!("a snapshot"),
-        },
+    let entries = match known.log.entries {
+        entries if !entries.is_empty() => entries,
+        _ => edge.feed(Some(head), Some(version), 0).await.unwrap().log.entries,
     };
     assert_eq!(entries[0].target.to_string(), "tenant:acme");
 }

@@ -9,7 +9,6 @@ use writ::key::{KeyPair, PublicKey};
 use writ::revocation::RevocationSet;
 use writ::token::hop::{Narrowing, NewHop, delegate};
 use writ::token::{Chain, Limits, RawToken, RootKeys, verify};
-use writ::wire::Log;
 
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{TestAuthority, TestEdge, random, start};
@@ -71,10 +70,9 @@ async fn a_receipt_comes_when_every_edge_has_acknowledged(database: &Database) {
     let entry = loop {
         tokio::select! {
             early = &mut revoking => panic!("a receipt before edge-2 knew: {early:?}"),
-            told = two.feed(Some(0), Some(version), 100) => match told.unwrap().log {
-                Log::Next(entries) if entries.is_empty() => {}
-                Log::Next(entries) => break entries[0].clone(),
-                Log::Snapshot(_) => panic!("a snapshot"),
+            told = two.feed(Some(0), Some(version), 100) => match told.unwrap().log.entries.pop() {
+                None => {}
+                Some(entry) => break entry,
             },
         }
     };
@@ -147,8 +145,8 @@ async fn revoking_twice_is_one_entry_and_a_repeated_request_the_same_receipt(dat
 /// What an edge that followed the log knows.
 async fn set_of(edge: &TestEdge) -> RevocationSet {
     let told = edge.feed(None, None, 0).await.unwrap();
-    let Log::Snapshot(entries) = told.log else { panic!("not a snapshot") };
-    RevocationSet::from_snapshot(told.head, entries)
+    assert_eq!(told.log.upto, told.head);
+    RevocationSet::of(&told.log)
 }
 
 async fn chain(test: &TestAuthority, token: &str) -> Chain {

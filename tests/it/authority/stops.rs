@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
 use writ::authority::issue::{IssueError, Issued, TokenRequest};
-use writ::revocation::RevocationSet;
+use writ::revocation::{RevocationSet, Statement};
 use writ::token::{Limits, RootKeys, verify};
 
 use crate::store::{Database, for_every_backend};
@@ -60,8 +60,8 @@ async fn is_dead(test: &TestAuthority, token: &str) -> bool {
     let keys: RootKeys = serde_json::from_value(json!({ "keys": trusted.collect::<Vec<_>>() })).unwrap();
     let limits = Limits::default();
     let chain = verify(&writ::token::RawToken::parse(token, &limits).unwrap(), &keys, &limits).unwrap();
-    let log = test.store.revocation_snapshot(test.clock_now()).await.unwrap();
-    RevocationSet::from_snapshot(log.head, log.entries).revokes(&chain).is_some()
+    let log = test.store.live_revocations(0, u64::MAX, test.clock_now(), 1000).await.unwrap();
+    RevocationSet::of(&Statement::of(0, u64::MAX, log)).revokes(&chain).is_some()
 }
 
 async fn a_revoked_user_gets_no_writ_until_reactivated_and_old_ones_stay_dead(database: &Database) {

@@ -20,7 +20,7 @@ use writ::catalog::Service;
 use writ::clock::{Clock as _, SystemClock, Timestamp};
 use writ::id::ServiceName;
 use writ::key::{KeyPair, sha256};
-use writ::revocation::{Entry, Target};
+use writ::revocation::{Entry, Statement, Target};
 use writ::secret::Secret;
 use writ::token::RootKeys;
 use writ::token::chain::ProofCovers;
@@ -29,7 +29,7 @@ use writ::token::verify::RootKey;
 use writ::vault::CredentialKind;
 use writ::wire::{
     self, AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply,
-    LendRequest, Log, OfferedService, Refusal, Settings, WireSecret, sign_reply,
+    LendRequest, OfferedService, Refusal, Settings, WireSecret, sign_reply,
 };
 
 pub(crate) const AUDIENCE: &str = "main";
@@ -225,21 +225,21 @@ async fn feed(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes)
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let mut heads = authority.0.head.subscribe();
-    if let Some(known) = message.known {
+    {
         let mut said = authority.said();
-        said.known = said.known.max(known);
+        said.known = said.known.max(message.known);
     }
     let wait = Duration::from_millis(message.wait_ms.min(wire::WAIT_MS_MAX));
-    let news = heads.wait_for(|head| Some(*head) != message.known);
+    let news = heads.wait_for(|head| *head != message.known || message.settings.is_none());
     let _ = tokio::time::timeout(wait, news).await;
     let said = authority.said();
     let reply = FeedReply {
         head: said.log.len() as u64,
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
         now: Timestamp::from_millis(SystemClock.now().millis() + said.clock_ahead_ms),
-        log: match message.known {
-            None => Log::Snapshot(said.log.clone()),
-            Some(known) => Log::Next(said.log[usize::try_from(known).unwrap()..].to_vec()),
+        log: {
+            let next = said.log[usize::try_from(message.known).unwrap()..].iter().cloned();
+            Statement::of(message.known, said.log.len() as u64, next)
         },
         settings: (message.settings != Some(said.settings.version)).then(|| said.settings.clone()),
     };

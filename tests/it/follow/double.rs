@@ -16,10 +16,10 @@ use writ::audit::{Head, Record};
 use writ::catalog::Service;
 use writ::clock::{Clock, ManualClock, Timestamp};
 use writ::key::{KeyPair, sha256};
-use writ::revocation::{Entry, Target};
+use writ::revocation::{Entry, Statement, Target};
 use writ::token::chain::ProofCovers;
 use writ::token::proof::{self, NonceRule, ProofId, ProvenRequest};
-use writ::wire::{self, AuditShipment, FeedReply, FeedRequest, JoinRequest, Log, OfferedService, Settings};
+use writ::wire::{self, AuditShipment, FeedReply, FeedRequest, JoinRequest, OfferedService, Settings};
 
 use super::EDGE;
 use crate::tokens::{at, expected, keys, pair, public};
@@ -39,7 +39,7 @@ pub(super) enum Fault {
     Replayed,
     /// It changes a byte of the body after signing.
     Tampered,
-    /// It leaves out the first of the new entries.
+    /// It answers for an edge that knows the next entry already.
     Gap,
     /// It swaps the first two of the new entries.
     Swapped,
@@ -51,6 +51,10 @@ pub(super) enum Fault {
     UnknownTarget,
     /// It says that the head is further than the entries it sends.
     HeadAhead,
+    /// It states more than there is up to its head.
+    BeyondHead,
+    /// It sends a page of blocks that cannot be read.
+    TornBlocks,
     /// It stores what it is sent, or does what it is asked, and does not answer.
     LostAnswer,
     /// It answers that the records differ.
@@ -76,6 +80,8 @@ pub(super) struct Mind {
     pub(super) travel: Duration,
     /// Every feed request it got.
     pub(super) asked: VecDeque<FeedRequest>,
+    /// The most entries in one answer.
+    pub(super) page: usize,
     /// The token of every lend request it got.
     pub(super) lent: Vec<String>,
     /// While it is set, lend requests wait.
@@ -158,12 +164,12 @@ impl Double {
 
     /// Whether an edge has said that it knows the log up to `seq` and acts on it.
     pub(super) fn acknowledged(&self, seq: u64) -> bool {
-        self.mind().asked.iter().any(|request| request.known.is_some_and(|known| known >= seq))
+        self.mind().asked.iter().any(|request| request.known >= seq)
     }
 
-    /// Whether an edge has asked for a snapshot since `asked` was last emptied.
-    pub(super) fn asked_for_snapshot(&self) -> bool {
-        self.mind().asked.iter().any(|request| request.known.is_none())
+    /// Whether an edge has asked for everything since `asked` was last emptied.
+    pub(super) fn asked_anew(&self) -> bool {
+        self.mind().asked.iter().any(|request| request.known == 0 && request.settings.is_none())
     }
 
     pub(super) fn forget_asked(&self) {
@@ -183,6 +189,7 @@ impl Mind {
             ahead: Duration::ZERO,
             travel: Duration::ZERO,
             asked: VecDeque::new(),
+            page: wire::ENTRIES_MAX,
             lent: Vec::new(),
             lending_waits: false,
             secret: "s3cret".into(),
@@ -202,23 +209,22 @@ impl Mind {
 
     fn has_news_for(&self, request: &FeedRequest) -> bool {
         let head = self.entries.len() as u64;
-        request.known.is_none_or(|known| known != head) || request.settings != Some(self.settings.version)
+        request.known != head || request.settings != Some(self.settings.version)
     }
 
     fn feed(&self, request: &FeedRequest, now: Timestamp) -> FeedReply {
         let mut head = self.entries.len() as u64;
-        let after =
-            |known: u64| self.entries.iter().filter(move |entry| entry.seq > known).cloned().collect::<Vec<_>>();
-        let mut log = match request.known {
-            None => Log::Snapshot(self.entries.clone()),
-            Some(known) => Log::Next(after(known)),
-        };
-        match (self.fault, &mut log) {
-            (Fault::Gap, Log::Next(entries)) if !entries.is_empty() => drop(entries.remove(0)),
-            (Fault::Swapped, Log::Next(entries)) if entries.len() > 1 => entries.swap(0, 1),
-            (Fault::Repeated, Log::Next(entries)) => *entries = after(0),
-            (Fault::Regressed, Log::Next(_)) => head -= 1,
-            (Fault::HeadAhead, Log::Next(_)) => head += 1,
+        let known = request.known;
+        let next: Vec<Entry> = self.entries.iter().filter(|entry| entry.seq > known).take(self.page).cloned().collect();
+        let upto = next.last().map_or(known.min(head), |entry| entry.seq);
+        let mut log = Statement::of(known, upto, next.clone());
+        match self.fault {
+            Fault::Gap => log.after += 1,
+            Fault::Swapped => log.entries.swap(0, 1),
+            Fault::Repeated => log = Statement::of(0, head, self.entries.clone()),
+            Fault::Regressed => (head, log) = (head - 1, Statement::nothing(head - 1)),
+            Fault::HeadAhead => head += 1,
+            Fault::BeyondHead => log.upto += 1,
             _ => {}
         }
         let settings = (request.settings != Some(self.settings.version)).then(|| self.settings.clone());
@@ -300,7 +306,11 @@ impl Inner {
         self.clock.advance(mind.travel);
         let mut reply = serde_json::to_value(mind.feed(&request, self.clock.now())).unwrap();
         if mind.fault == Fault::UnknownTarget {
-            reply["log"] = json!({ "next": [{ "seq": mind.entries.len() + 1, "target": "planet:earth", "at": 0, "forget_after": 0 }] });
+            let entry = json!({ "seq": request.known + 1, "target": "planet:earth", "at": 0, "forget_after": 0 });
+            reply["log"]["entries"] = json!([entry]);
+        }
+        if mind.fault == Fault::TornBlocks {
+            reply["log"]["blocks"] = json!("AAAA");
         }
         (200, reply)
     }

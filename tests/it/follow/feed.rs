@@ -22,6 +22,11 @@ fn other(n: u8) -> Target {
     Target::Block(writ::id::BlockId::from_bytes([n; 16]))
 }
 
+/// The same, of a kind that is sent entry by entry.
+fn holder(n: u8) -> Target {
+    Target::Holder(crate::tokens::public(0x60 + n))
+}
+
 fn root() -> Target {
     Target::Block(authority().id)
 }
@@ -31,13 +36,13 @@ async fn before_the_first_answer_nothing_is_admitted() {
     let double = Double::start(&clock()).await;
     double.fault(Fault::Silent);
     let edge = Edge::of(&[&double]);
-    eventually("a question", || double.asked_for_snapshot()).await;
+    eventually("a question", || double.asked_anew()).await;
     assert_eq!(edge.admit(&bearer()).unwrap_err(), NotLive::NoLease);
     assert!(edge.knowledge.settings().is_none());
 }
 
 #[tokio::test]
-async fn a_snapshot_brings_the_revocations_of_before_the_settings_and_a_lease() {
+async fn the_first_answer_brings_the_revocations_of_before_the_settings_and_a_lease() {
     let double = Double::start(&clock()).await;
     double.revoke(root());
     let edge = Edge::of(&[&double]);
@@ -74,8 +79,8 @@ async fn without_news_the_lease_is_renewed_and_without_answers_it_runs_out_on_th
     double.fault(Fault::None);
     edge.ready().await;
     assert!(
-        !double.mind().asked.iter().skip(1).any(|request| request.known.is_none()),
-        "silence is no reason for a snapshot"
+        !double.mind().asked.iter().skip(1).any(|request| request.settings.is_none()),
+        "silence is no reason to begin anew"
     );
 }
 
@@ -112,7 +117,7 @@ async fn is_no_answer(fault: Fault) {
     edge.clock.advance(SECOND);
     assert_eq!(edge.admit(&bearer()).unwrap_err(), NotLive::NoLease, "{fault:?} renewed the lease");
     assert_eq!(edge.knowledge.seq(), known, "{fault:?} was believed");
-    assert!(!double.asked_for_snapshot(), "{fault:?} made the edge forget");
+    assert!(!double.asked_anew(), "{fault:?} made the edge forget");
     double.fault(Fault::None);
     edge.ready().await;
 }
@@ -137,37 +142,47 @@ async fn what_a_proxy_in_between_says_is_no_answer() {
     is_no_answer(Fault::Gateway).await;
 }
 
-/// A signed answer that does not continue what is known: the edge stops serving at once and asks for a snapshot.
+/// A signed answer that does not continue what is known: the edge stops serving at once and asks for everything anew.
 async fn loses(fault: Fault) {
     let double = Double::start(&clock()).await;
-    double.revoke(other(1));
+    double.revoke(holder(1));
     let edge = Edge::of(&[&double]);
     edge.ready().await;
     double.forget_asked();
     double.change(|mind| {
         mind.fault = fault;
-        mind.revoke(other(2));
-        mind.revoke(other(3));
+        mind.revoke(holder(2));
+        mind.revoke(holder(3));
     });
-    eventually("a request for a snapshot", || double.asked_for_snapshot()).await;
+    eventually("a request for everything", || double.asked_anew()).await;
     double.fault(Fault::None);
     edge.ready().await;
-    assert_eq!(edge.knowledge.seq(), Some(3));
+    assert_eq!(edge.knowledge.seq(), 3);
 }
 
 #[tokio::test]
-async fn a_gap_makes_the_edge_ask_for_a_snapshot() {
+async fn a_gap_makes_the_edge_begin_anew() {
     loses(Fault::Gap).await;
 }
 
 #[tokio::test]
-async fn reordered_entries_make_the_edge_ask_for_a_snapshot() {
+async fn reordered_entries_make_the_edge_begin_anew() {
     loses(Fault::Swapped).await;
 }
 
 #[tokio::test]
-async fn repeated_entries_make_the_edge_ask_for_a_snapshot() {
+async fn repeated_entries_make_the_edge_begin_anew() {
     loses(Fault::Repeated).await;
+}
+
+#[tokio::test]
+async fn a_statement_beyond_the_head_makes_the_edge_begin_anew() {
+    loses(Fault::BeyondHead).await;
+}
+
+#[tokio::test]
+async fn blocks_that_cannot_be_read_make_the_edge_begin_anew() {
+    loses(Fault::TornBlocks).await;
 }
 
 #[tokio::test]
@@ -188,15 +203,15 @@ async fn a_log_that_became_shorter_stops_the_edge_and_revives_nothing() {
     edge.ready().await;
     double.forget_asked();
     double.fault(Fault::Regressed);
-    eventually("a request for a snapshot", || double.asked_for_snapshot()).await;
+    eventually("a request for everything", || double.asked_anew()).await;
     // Restored from a copy that has neither the entry nor the settings of before.
     double.change(|mind| {
         mind.entries.clear();
         mind.settings.version = 0;
         mind.fault = Fault::None;
     });
-    eventually("the shorter log", || edge.knowledge.seq() == Some(0)).await;
     edge.ready().await;
+    assert_eq!(edge.knowledge.seq(), 0);
     assert_eq!(edge.admit(&bearer()).unwrap_err(), revoked(root()));
 }
 
@@ -268,7 +283,7 @@ async fn when_one_authority_falls_silent_the_next_is_asked_within_the_lease() {
     let seq = second.revoke(root());
     eventually("the second authority's entry", || second.acknowledged(seq)).await;
     assert_eq!(edge.admit(&bearer()).unwrap_err(), revoked(root()));
-    assert!(!second.asked_for_snapshot(), "the log is one, whichever replica tells it");
+    assert!(!second.asked_anew(), "the log is one, whichever replica tells it");
 }
 
 #[tokio::test]
@@ -286,6 +301,7 @@ async fn an_authority_where_nobody_listens_is_skipped() {
 #[tokio::test]
 async fn many_entries_are_caught_up_with_before_the_lease_is_renewed() {
     let double = Double::start(&clock()).await;
+    double.change(|mind| mind.page = 1000);
     let limits = FollowLimits { wait: Duration::from_millis(50), ..FollowLimits::default() };
     let edge = Edge::with(&[&double], limits, LendLimits::default());
     edge.ready().await;
@@ -298,4 +314,24 @@ fn id(n: u32) -> writ::id::BlockId {
     let mut bytes = [0xff; 16];
     bytes[..4].copy_from_slice(&n.to_be_bytes());
     writ::id::BlockId::from_bytes(bytes)
+}
+
+/// An edge that is told a long log is under no lease until it knows all of it.
+#[tokio::test]
+async fn an_edge_that_begins_serves_only_once_it_knows_the_last_page() {
+    let double = Double::start(&clock()).await;
+    double.change(|mind| {
+        for n in 0..50 {
+            mind.revoke(Target::Block(id(n)));
+        }
+        mind.revoke(root());
+        mind.page = 5;
+        mind.fault = Fault::Silent;
+    });
+    let edge = Edge::of(&[&double]);
+    double.fault(Fault::None);
+    edge.ready().await;
+    assert_eq!(edge.admit(&bearer()).unwrap_err(), revoked(root()));
+    let asked: Vec<u64> = double.mind().asked.iter().map(|request| request.known).take(11).collect();
+    assert_eq!(asked, [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50]);
 }

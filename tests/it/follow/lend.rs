@@ -132,7 +132,7 @@ async fn losing_the_feed_drops_what_is_kept() {
     let (double, edge) = started().await;
     lend(&edge, &bearer()).await.unwrap();
     double.fault(Fault::UnknownTarget);
-    eventually("the loss", || edge.knowledge.seq().is_none()).await;
+    eventually("the loss", || edge.knowledge.is_lost()).await;
     eventually("the drop", || edge.lender.kept() == 0).await;
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use writ::clock::Timestamp;
 use writ::id::GrantId;
 use writ::revocation::{Entry, Target};
-use writ::store::{NewRevocation, Snapshot, Store};
+use writ::store::{Heads, NewRevocation, Store};
 
 use super::make::{AT, LATER, agent, block, change, changes, event, key, name, revocation};
 use super::{Database, for_every_backend};
@@ -18,8 +18,9 @@ for_every_backend!(
     other_targets_append_each_time,
     an_idempotency_key_is_one_revocation,
     the_log_is_read_from_any_place_up_to_a_limit,
-    a_snapshot_holds_what_still_matters,
-    a_snapshot_is_of_one_moment,
+    what_still_matters_is_read_from_any_place_up_to_another,
+    the_heads_are_those_of_one_moment,
+    of_each_target_the_latest_entry_is_found,
     a_reader_never_skips_an_entry_while_many_write,
     of_many_who_revoke_a_block_at_once_all_get_the_first_entry,
     a_waiter_is_woken_by_a_revocation_of_its_own_process,
@@ -119,32 +120,43 @@ async fn the_log_is_read_from_any_place_up_to_a_limit(db: &Database) {
     assert_eq!(after(u64::MAX, u32::MAX).await, [0; 0]);
 }
 
-async fn a_snapshot_holds_what_still_matters(db: &Database) {
-    let empty = Snapshot { head: 0, entries: vec![] };
-    assert_eq!(db.store.revocation_snapshot(AT).await.unwrap(), empty);
+async fn what_still_matters_is_read_from_any_place_up_to_another(db: &Database) {
     let short = NewRevocation { forget_after: AT, ..revocation(Target::Block(block(1))) };
     let forgotten = db.store.revoke(&short, &event()).await.unwrap();
-    let lasting = revoke(db, Target::Block(block(2))).await;
-    let at_its_end = db.store.revocation_snapshot(AT).await.unwrap();
-    assert_eq!(at_its_end, Snapshot { head: 2, entries: vec![forgotten, lasting.clone()] });
-    let after = db.store.revocation_snapshot(Timestamp::from_millis(AT.millis() + 1)).await.unwrap();
-    assert_eq!(after, Snapshot { head: 2, entries: vec![lasting] });
-    let at_the_end_of_time = db.store.revocation_snapshot(Timestamp::from_millis(i64::MAX)).await.unwrap();
-    assert_eq!(at_the_end_of_time, Snapshot { head: 2, entries: vec![] });
+    let lasting = [revoke(db, Target::Block(block(2))).await, revoke(db, Target::Everything).await];
+    let read = async |seq, upto, at, limit| db.store.live_revocations(seq, upto, at, limit).await.unwrap();
+    assert_eq!(read(0, 3, AT, 10).await, [std::slice::from_ref(&forgotten), &lasting[..]].concat());
+    let after = Timestamp::from_millis(AT.millis() + 1);
+    assert_eq!(read(0, u64::MAX, after, 10).await, lasting);
+    assert_eq!(read(0, u64::MAX, after, 1).await, lasting[..1]);
+    assert_eq!(read(0, 2, after, 10).await, lasting[..1]);
+    assert_eq!(read(2, 3, after, 10).await, lasting[1..]);
+    assert_eq!(read(3, 3, AT, 10).await, []);
+    assert_eq!(read(0, 3, Timestamp::from_millis(i64::MAX), 10).await, []);
 }
 
-async fn a_snapshot_is_of_one_moment(db: &Database) {
-    let store = Arc::clone(&db.store);
-    let writer = tokio::spawn(async move {
-        for _ in 0..50 {
-            store.revoke(&revocation(Target::Everything), &event()).await.unwrap();
-        }
-    });
-    while !writer.is_finished() {
-        let snapshot = db.store.revocation_snapshot(AT).await.unwrap();
-        assert_eq!(snapshot.entries.len() as u64, snapshot.head);
-    }
-    writer.await.unwrap();
+async fn the_heads_are_those_of_one_moment(db: &Database) {
+    assert_eq!(db.store.heads().await.unwrap(), Heads { revocation_seq: 0, catalog_version: 0 });
+    revoke(db, Target::Everything).await;
+    let version = db.store.put_service(&name("acme"), &name("notes"), "{}", AT, &event()).await.unwrap();
+    assert_eq!(db.store.heads().await.unwrap(), Heads { revocation_seq: 1, catalog_version: version });
+    assert_eq!(db.store.revocation_head().await.unwrap(), 1);
+}
+
+async fn of_each_target_the_latest_entry_is_found(db: &Database) {
+    let targets: Vec<Target> = (0..60).map(|n| Target::Block(block(n))).collect();
+    assert_eq!(db.store.latest_revocations(&targets).await.unwrap(), []);
+    assert_eq!(db.store.latest_revocations(&[]).await.unwrap(), []);
+    let first = revoke(db, targets[0].clone()).await;
+    let last = revoke(db, targets[59].clone()).await;
+    revoke(db, Target::Everything).await;
+    revoke(db, Target::Tenant(name("acme"))).await;
+    let again = revoke(db, Target::Everything).await;
+    let mut found = db.store.latest_revocations(&targets).await.unwrap();
+    found.sort_by_key(|entry| entry.seq);
+    assert_eq!(found, [first, last]);
+    let found = db.store.latest_revocations(&[Target::Everything, Target::Holder(key(1))]).await.unwrap();
+    assert_eq!(found, [again]);
 }
 
 /// Several authorities write, in every way that appends; one that follows the log sees 1, 2, 3 … and misses none.
@@ -257,5 +269,5 @@ async fn after_a_restore_the_head_can_be_moved_beyond_what_it_was(db: &Database)
     let entry = revoke(db, Target::Everything).await;
     assert_eq!(entry.seq, 1_000_002);
     assert_eq!(db.store.revocations_after(1, 10).await.unwrap(), [entry]);
-    assert_eq!(db.store.revocation_snapshot(AT).await.unwrap().entries.len(), 2);
+    assert_eq!(db.store.live_revocations(0, u64::MAX, AT, 10).await.unwrap().len(), 2);
 }

@@ -277,7 +277,7 @@ impl TestEdge {
         settings: Option<u64>,
         wait_ms: u64,
     ) -> Result<FeedReply, ChannelError> {
-        self.channel.call("/v1/edge/feed", &FeedRequest { known, settings, wait_ms }, WITHIN).await
+        self.channel.call("/v1/edge/feed", &FeedRequest { known: known.unwrap_or(0), settings, wait_ms }, WITHIN).await
     }
 
     /// Everything, and the acknowledgement of it. Answers what is known then.
@@ -292,12 +292,12 @@ impl TestEdge {
     pub(crate) fn follow(&self) -> Following {
         let channel = self.channel.clone();
         Following(tokio::spawn(async move {
-            let (mut known, mut settings) = (None, None);
+            let (mut known, mut settings) = (0, None);
             loop {
                 let request = FeedRequest { known, settings, wait_ms: 200 };
                 match channel.call::<_, FeedReply>("/v1/edge/feed", &request, WITHIN).await {
                     Ok(reply) => {
-                        known = Some(reply.head);
+                        known = reply.log.upto;
                         settings = reply.settings.map(|settings| settings.version).or(settings);
                     }
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
