@@ -197,8 +197,8 @@ impl System {
             system.answers(&authority.process, &format!("{}/readyz", authority.url)).await;
         }
         system.offer();
-        for n in 0..size.edges {
-            system.add_edge(n).await;
+        for _ in 0..size.edges {
+            system.add_edge().await;
         }
         system
     }
@@ -227,8 +227,9 @@ impl System {
         (!output.status.success()).then(told)
     }
 
-    async fn add_edge(&mut self, n: usize) {
-        let name = format!("edge-{n}");
+    /// One more, joined and serving.
+    pub(crate) async fn add_edge(&mut self) {
+        let name = format!("edge-{}", self.edges.len());
         let ticket = self.operate(Method::POST, "/v1/edges/tickets", Some(serde_json::json!({ "name": name }))).await;
         let home = self.dir().join(&name);
         fs::create_dir(&home).unwrap();

@@ -77,9 +77,6 @@ enum Part {
     Streaming,
 }
 
-/// How long the thread pauses when nothing came.
-const PAUSE: Duration = Duration::from_micros(200);
-
 impl Upstream {
     /// A service whose streams carry an event `every` so often.
     pub(crate) fn start(every: Duration) -> Self {
@@ -105,7 +102,7 @@ impl Upstream {
                     moved
                 };
                 if !moved {
-                    std::thread::park_timeout(PAUSE);
+                    std::thread::park_timeout(every / 5);
                 }
             }
         });
