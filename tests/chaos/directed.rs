@@ -285,6 +285,25 @@ async fn an_edge_that_is_cut_off_serves_nothing_after_the_receipt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_cut_off_from_the_store_renews_no_lease() {
+    let stage = Stage::set(2, 500).await;
+    // The edge follows the second replica, the operator asks the first.
+    stage.edge().feeds[0].set(Link::Cut);
+    for link in [Link::Stalled, Link::HalfOpen, Link::Cut] {
+        let family = stage.family().await;
+        stage.served(&family.first).await;
+        stage.system.authorities[1].store.set(link);
+        let ((how, mark), ()) =
+            tokio::join!(stage.revoked(&family.first), stage.try_for(&family.first, Duration::from_millis(1200)));
+        assert_eq!(how, "lease_ended");
+        assert!(stage.after(&family.first, mark).is_empty(), "{:?}", stage.after(&family.first, mark));
+        stage.system.authorities[1].store.set(Link::Open);
+        stage.served(&family.root).await;
+        assert_eq!(stage.call(&family.first).await, Some(401));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_a_receipt_overtakes_sends_nothing_more() {
     let stage = Stage::set(1, 1000).await;
     for stopped in [false, true] {
