@@ -234,7 +234,10 @@ async fn a_stopped_edge_that_goes_on_after_the_receipt_refuses_what_waits_in_its
     for round in 0..6 {
         let family = stage.family().await;
         stage.served(&family.first).await;
-        let stream = stage.stream(&family.first).await;
+        let mut streams = Vec::new();
+        for _ in 0..4 {
+            streams.push(stage.stream(&family.first).await);
+        }
         let (edge, feed) = (stage.edge(), &stage.edge().feeds[0]);
         let paths = [stage.path("call", &family.first), stage.path("call", &family.root)];
         let mut connections = [stage.connection().await, stage.connection().await];
@@ -259,7 +262,9 @@ async fn a_stopped_edge_that_goes_on_after_the_receipt_refuses_what_waits_in_its
         assert!(stage.system.upstream.seen_at(&paths[0]).is_empty());
         // The other one is answered, served or not.
         assert!(status(&mut connections[1]).await.is_some());
-        stream.ends_before(&stage, stopped).await;
+        for stream in streams {
+            stream.ends_before(&stage, stopped).await;
+        }
         stage.try_for(&family.first, Duration::from_millis(50)).await;
         assert!(stage.after(&family.first, mark).is_empty(), "{:?}", stage.after(&family.first, mark));
         stage.served(&family.root).await;

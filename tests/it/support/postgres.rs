@@ -215,7 +215,7 @@ const SUPERVISE: &str = r#"
         "$@" >"$dir/log" 2>&1 &
         server=$!
         tries=0
-        until grep -q 'ready to accept connections' "$dir/log"; do
+        until grep -qs 'ready to accept connections' "$dir/log"; do
             tries=$((tries + 1))
             if ! kill -0 $server 2>/dev/null || [ $tries -gt 600 ]; then echo failed; exit 1; fi
             sleep 0.05
