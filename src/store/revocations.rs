@@ -34,8 +34,9 @@ pub struct Heads {
 pub trait Revocations: Send + Sync {
     /// Appends an entry. `seq` order is commit order, without gaps: whoever read up to `n` never later finds a new entry at or below `n`.
     ///
-    /// A block or holder that is revoked already for at least as long, and an idempotency key that was used, answer the
-    /// first such entry and append nothing. The other targets append each time, because writs may have been minted in between.
+    /// An idempotency key that was used answers its entry and appends nothing; so does, without a key, a block or holder that
+    /// is revoked already for at least as long. The other targets append each time, because writs may have been minted in
+    /// between, and a key each time it is new, because it must find its own entry again.
     ///
     /// With its entry, a revoked user is suspended, and `everything` is stopped (see [`Stops`](crate::store::Stops)).
     async fn revoke(&self, revocation: &NewRevocation, event: &Change) -> Result<Entry, StoreError>;

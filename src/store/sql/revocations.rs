@@ -51,9 +51,8 @@ impl Write<'_> {
         if let Some(key) = &revocation.idempotency_key {
             let sql = "SELECT seq, target, at, forget_after FROM revocation WHERE idempotency_key = $1";
             let rows = self.query(sql, vec![text(key)]).await?;
-            if let Some(first) = read_first(rows, "revocation", entry)? {
-                return Ok(Some(first));
-            }
+            // Another call's entry would not do: it does not have this key, and the next call with it would find nothing.
+            return read_first(rows, "revocation", entry);
         }
         match revocation.target {
             // An entry that is forgotten sooner would bring the dead back to life.

@@ -17,6 +17,7 @@ for_every_backend!(
     an_entry_that_is_forgotten_sooner_does_not_stand_for_one_that_lasts,
     other_targets_append_each_time,
     an_idempotency_key_is_one_revocation,
+    an_idempotency_key_for_what_is_revoked_already_is_one_revocation_too,
     the_log_is_read_from_any_place_up_to_a_limit,
     what_still_matters_is_read_from_any_place_up_to_another,
     the_heads_are_those_of_one_moment,
@@ -105,6 +106,15 @@ async fn an_idempotency_key_is_one_revocation(db: &Database) {
     let other = NewRevocation { idempotency_key: Some("k2".into()), ..keyed };
     assert_eq!(db.store.revoke(&other, &event()).await.unwrap().seq, 2);
     assert_eq!(changes(&*db.store).await.len(), 2);
+}
+
+async fn an_idempotency_key_for_what_is_revoked_already_is_one_revocation_too(db: &Database) {
+    revoke(db, Target::Block(block(1))).await;
+    let keyed = NewRevocation { idempotency_key: Some("k".into()), ..revocation(Target::Block(block(1))) };
+    let first = db.store.revoke(&keyed, &event()).await.unwrap();
+    let longer = Timestamp::from_millis(LATER.millis() + 1);
+    let repeated = NewRevocation { at: LATER, forget_after: longer, ..keyed };
+    assert_eq!(db.store.revoke(&repeated, &event()).await.unwrap(), first);
 }
 
 async fn the_log_is_read_from_any_place_up_to_a_limit(db: &Database) {
