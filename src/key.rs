@@ -136,11 +136,13 @@ impl KeyPair {
         Secret::new(self.0.to_bytes())
     }
 
-    /// PKCS #8 in PEM, the form of a key file.
+    /// PKCS #8 in PEM, the form of a key file. Without the public half, which OpenSSL up to 3.1 and Python do not read beside it.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+        use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
         // Expect safety: encoding 32 bytes of seed into a fixed structure has no failing input.
-        self.0.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).expect("an Ed25519 key encodes")
+        KeypairBytes { secret_key: self.0.to_bytes(), public_key: None }
+            .to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
+            .expect("an Ed25519 key encodes")
     }
 
     /// Reads PKCS #8 in PEM.
