@@ -96,7 +96,8 @@ const THREE_PARTS: InvalidAssertion = InvalidAssertion("it is not three parts of
 
 /// The header's `kid`. Nothing else in it chooses how the assertion is checked.
 fn read_header(header: &Object) -> Result<Option<PublicKey>, InvalidAssertion> {
-    if header.text("alg").as_deref() != Some("EdDSA") {
+    // `Ed25519` is RFC 9864's name for the same.
+    if !matches!(header.text("alg").as_deref(), Some("EdDSA" | "Ed25519")) {
         return Err(InvalidAssertion("`alg` must be `EdDSA`"));
     }
     if header.has("typ") && !matches!(header.text("typ").as_deref(), Some("JWT" | "client-authentication+jwt")) {

@@ -261,7 +261,8 @@ fn header_key(header: &Object) -> Result<PublicKey, ProofError> {
     if header.text("typ").as_deref() != Some(TYP) {
         return Err(ProofError::Malformed("`typ` is not `dpop+jwt`"));
     }
-    if header.text("alg").as_deref() != Some(ALG) {
+    // `Ed25519` is RFC 9864's name for the same: the key says the curve, and it is the only one there is.
+    if !matches!(header.text("alg").as_deref(), Some(ALG | "Ed25519")) {
         return Err(ProofError::Malformed("`alg` is not `EdDSA`"));
     }
     if !header.has_exactly(&["alg", "jwk", "typ"]) {

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::TOKEN_PATH;
 use super::problem::Problem;
+use super::token::{CLIENT_CREDENTIALS, TOKEN_EXCHANGE};
 use crate::authority::{Authority, AuthorityError};
 
 /// Authorization server metadata (RFC 8414).
@@ -16,11 +17,11 @@ use crate::authority::{Authority, AuthorityError};
 pub(super) struct Metadata {
     issuer: String,
     token_endpoint: String,
-    grant_types_supported: [&'static str; 1],
+    grant_types_supported: [&'static str; 2],
     response_types_supported: [&'static str; 0],
     token_endpoint_auth_methods_supported: [&'static str; 1],
-    token_endpoint_auth_signing_alg_values_supported: [&'static str; 1],
-    dpop_signing_alg_values_supported: [&'static str; 1],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
+    dpop_signing_alg_values_supported: [&'static str; 2],
 }
 
 /// Authorization server metadata (RFC 8414).
@@ -30,11 +31,11 @@ pub(super) async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Me
     Json(Metadata {
         issuer: authority.issuer().into(),
         token_endpoint: format!("{}{TOKEN_PATH}", authority.issuer()),
-        grant_types_supported: ["client_credentials"],
+        grant_types_supported: [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
         response_types_supported: [],
         token_endpoint_auth_methods_supported: ["private_key_jwt"],
-        token_endpoint_auth_signing_alg_values_supported: ["EdDSA"],
-        dpop_signing_alg_values_supported: ["EdDSA"],
+        token_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
+        dpop_signing_alg_values_supported: ["EdDSA", "Ed25519"],
     })
 }
 

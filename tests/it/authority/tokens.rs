@@ -291,5 +291,5 @@ async fn the_metadata_names_the_token_endpoint() {
     let metadata = test.raw(Method::GET, "/.well-known/oauth-authorization-server", HeaderMap::new(), "").await.ok();
     assert_eq!(metadata["issuer"], test.issuer);
     assert_eq!(metadata["token_endpoint"], format!("{}/oauth/token", test.issuer));
-    assert_eq!(metadata["dpop_signing_alg_values_supported"], json!(["EdDSA"]));
+    assert_eq!(metadata["dpop_signing_alg_values_supported"], json!(["EdDSA", "Ed25519"]));
 }
