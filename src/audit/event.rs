@@ -5,7 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::id::{
-    AgentName, BlockId, CredentialName, EdgeName, GrantId, OperatorName, RequestId, ServiceName, Subject, TenantName,
+    AgentName, BlockId, CredentialName, EdgeName, GrantId, OperatorName, ProviderName, RequestId, ServiceName, Subject,
+    TenantName,
 };
 use crate::key::PublicKey;
 use crate::token::{Argument, Capability, Path};
@@ -202,6 +203,10 @@ pub enum Actor {
     Operator(OperatorName),
     /// An agent, at the token endpoint.
     Agent(AgentName),
+    /// A user, by their own identity provider's token.
+    User(Subject),
+    /// An identity provider that reported an event.
+    Provider(ProviderName),
     /// A holder who showed a token as witness.
     Holder(PublicKey),
     /// An edge.

@@ -85,6 +85,9 @@ impl Authority {
         if !(1..=Grant::TTL_S_MAX).contains(&new.ttl_s_max) {
             return malformed(format!("`ttl_s_max` must be between 1 and {}", Grant::TTL_S_MAX));
         }
+        if new.to.subject.is_some() && new.to.group.is_some() {
+            return malformed("give `subject` or `group`, not both".into());
+        }
         if new.depth_max > DEPTH_MAX {
             return malformed(format!("`depth_max` must be between 0 and {DEPTH_MAX}"));
         }
@@ -94,6 +97,7 @@ impl Authority {
         let detail = json!({
             "agent": grant.to.agent,
             "subject": grant.to.subject,
+            "group": grant.to.group,
             "capabilities": grant.capabilities,
             "ttl_s_max": ttl_s_max,
             "depth_max": depth_max,

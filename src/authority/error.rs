@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::id::{AgentName, ServiceName};
+use crate::identity::IdentityError;
 use crate::revocation::Target;
 use crate::store::StoreError;
 use crate::token::TokenError;
@@ -38,6 +39,18 @@ pub enum AuthorityError {
     /// Too many wrong secrets in a short time.
     #[error("too many requests with a wrong operator secret: wait a second")]
     TooManyFailures,
+    /// No user's token.
+    #[error("send `Authorization: Bearer <token>`, your own ID token from your identity provider")]
+    NoUser,
+    /// A token that identifies nobody, or a provider that does not answer.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// No identity provider of that name.
+    #[error("there is no identity provider of that name: `identity.provider` in the settings lists them")]
+    NoProvider,
+    /// A user revokes more often than anybody would.
+    #[error("you have ended what is yours many times just now: wait a minute")]
+    TooOften,
     /// A part of the request is not what it must be.
     #[error("{0}")]
     Malformed(String),
@@ -148,6 +161,11 @@ impl AuthorityError {
         use StatusCode as S;
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::NoUser => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::Identity(IdentityError::Refused(_)) => (S::UNAUTHORIZED, "identity_refused"),
+            Self::Identity(IdentityError::Unavailable(_)) => (S::SERVICE_UNAVAILABLE, "provider_unavailable"),
+            Self::NoProvider => (S::NOT_FOUND, "no_provider"),
+            Self::TooOften => (S::TOO_MANY_REQUESTS, "too_often"),
             Self::TooManyFailures => (S::TOO_MANY_REQUESTS, "too_many_failures"),
             Self::Malformed(_) | Self::Credential(_) => (S::BAD_REQUEST, "malformed"),
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, "too_large"),

@@ -19,6 +19,7 @@ use crate::authority::{Authority, AuthorityError, change, change_with, keys, ran
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
 use crate::id::OperatorName;
+use crate::identity::{Providers, SetupError};
 use crate::key::{KeyPair, sha256};
 use crate::secret::Secret;
 use crate::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, Store, StoreError};
@@ -61,6 +62,9 @@ pub enum OpenError {
         /// What stands in every writ.
         installed: String,
     },
+    /// An identity provider can't be used.
+    #[error(transparent)]
+    Identity(#[from] SetupError),
     /// Anything below.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -156,6 +160,7 @@ impl Authority {
         if key.public() != installation.authority_key {
             return Err(AuthorityError::from(VaultError::DoesNotOpen).into());
         }
+        let providers = Providers::open(&terms.providers, &clock)?;
         let published = Published::load(&*store, &keyring).await?;
         let log = RevocationLog::load(&*store, clock.now(), published.version).await?;
         let (heads, registry) = (Arc::clone(&store), Arc::clone(&store));
@@ -176,6 +181,7 @@ impl Authority {
             presence: Presence::default(),
             receipts: Receipts::default(),
             seen: Seen::default(),
+            providers,
             stopping: watch::Sender::new(false),
             limits: Limits::default(),
             store,

@@ -8,7 +8,8 @@ use crate::audit::Actor;
 use crate::authority::assertion::{Assertion, InvalidAssertion};
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::clock::Timestamp;
-use crate::id::{AudienceName, BlockId, Subject};
+use crate::id::{AudienceName, BlockId, ProviderName, Subject};
+use crate::identity::VerifiedIdentity;
 use crate::key::sha256;
 use crate::policy::{Grant, Issuance, IssuanceDenied};
 use crate::store::{AgentStatus, IssueContext, IssuedWrit, StoreError};
@@ -39,6 +40,24 @@ pub struct TokenRequest {
     pub proof: Option<String>,
 }
 
+/// Whom a writ is for.
+#[derive(Debug)]
+pub(super) struct OnBehalf {
+    /// The user.
+    pub(super) subject: Subject,
+    /// The session at the identity provider.
+    pub(super) session: Option<Subject>,
+    /// Who vouched for the user; `None` where the agent's word is enough.
+    pub(super) provider: Option<ProviderName>,
+}
+
+impl From<&VerifiedIdentity> for OnBehalf {
+    fn from(user: &VerifiedIdentity) -> Self {
+        let provider = Some(user.provider().clone());
+        Self { subject: user.subject().clone(), session: user.session().cloned(), provider }
+    }
+}
+
 /// A writ that was minted.
 #[derive(Debug)]
 pub struct Issued {
@@ -67,6 +86,12 @@ pub enum IssueError {
     /// `invalid_grant`: the user's writs were revoked, and nobody has said since that there may be new ones.
     #[error("user `{0}` is suspended: an operator can lift that with `writ user reactivate`")]
     Suspended(Subject),
+    /// `invalid_request` (RFC 8693 section 2.2.2): the user's token does not count, or nothing is issued for them this way.
+    #[error("{0}")]
+    User(String),
+    /// `temporarily_unavailable`: nobody can say now who the user is.
+    #[error("{0}")]
+    Unavailable(String),
     /// `invalid_target`: there is no such edge deployment.
     #[error("{0}")]
     Target(String),
@@ -122,27 +147,46 @@ impl Authority {
     pub async fn issue(&self, request: TokenRequest) -> Result<Issued, IssueError> {
         let now = self.now();
         let endpoint = self.token_endpoint();
-        let assertion = Assertion::read(&request.assertion, [self.issuer(), &endpoint], now)?;
-        if request.client_id.as_ref().is_some_and(|id| *id != assertion.client) {
-            return Err(InvalidAssertion("its `iss` is not the `client_id` of the request").into());
-        }
+        let assertion = self.assertion(&request, now)?;
         let audience =
             self.audience(request.audience.clone()).map_err(|error| IssueError::Target(error.to_string()))?;
         let context = self.authenticated(&assertion, request.subject.as_ref(), now).await?;
+        // An agent's word is not enough where there is somebody who knows the users.
+        if request.subject.is_some() && self.providers.speak_for(&context.agent.tenant) {
+            return Err(IssueError::User(
+                "users of this tenant are known by an identity provider: exchange the user's token instead of `subject` \
+                 (RFC 8693)"
+                    .into(),
+            ));
+        }
         let bound = self.proven_key(&request, &context, &endpoint, now).await?;
-        let grants: Vec<Grant> =
-            context.grants.iter().filter(|grant| grant.to.subject == request.subject).cloned().collect();
+        let grants: Vec<Grant> = context
+            .grants
+            .iter()
+            .filter(|grant| grant.to.group.is_none() && grant.to.subject == request.subject)
+            .cloned()
+            .collect();
         let issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, request.ttl, bound)
             .map_err(|denied| on_behalf(denied, request.subject.as_ref()))?;
         // Told only to an agent with a grant for the user.
         if let Some(subject) = request.subject.as_ref().filter(|_| context.suspended) {
             return Err(IssueError::Suspended(subject.clone()));
         }
-        self.minted(context, audience, request.subject, issuance, bound, now).await
+        let on_behalf = request.subject.map(|subject| OnBehalf { subject, session: None, provider: None });
+        self.minted(context, audience, on_behalf, issuance, bound, now).await
+    }
+
+    /// The assertion of a request, read. Its signature is unchecked.
+    pub(super) fn assertion(&self, request: &TokenRequest, now: Timestamp) -> Result<Assertion, IssueError> {
+        let assertion = Assertion::read(&request.assertion, [self.issuer(), &self.token_endpoint()], now)?;
+        if request.client_id.as_ref().is_some_and(|id| *id != assertion.client) {
+            return Err(InvalidAssertion("its `iss` is not the `client_id` of the request").into());
+        }
+        Ok(assertion)
     }
 
     /// The agent that made the assertion, with what it was granted. The assertion is used up.
-    async fn authenticated(
+    pub(super) async fn authenticated(
         &self,
         assertion: &Assertion,
         subject: Option<&Subject>,
@@ -181,7 +225,7 @@ impl Authority {
     }
 
     /// Whether the request proves the agent's key. The proof is used up.
-    async fn proven_key(
+    pub(super) async fn proven_key(
         &self,
         request: &TokenRequest,
         context: &IssueContext,
@@ -200,16 +244,20 @@ impl Authority {
         Ok(true)
     }
 
-    async fn minted(
+    pub(super) async fn minted(
         &self,
         context: IssueContext,
         audience: AudienceName,
-        subject: Option<Subject>,
+        on_behalf: Option<OnBehalf>,
         issuance: Issuance,
         bound: bool,
         now: Timestamp,
     ) -> Result<Issued, IssueError> {
         let IssueContext { agent, epoch, .. } = context;
+        let (subject, session, provider) = match on_behalf {
+            Some(OnBehalf { subject, session, provider }) => (Some(subject), session, provider),
+            None => (None, None, None),
+        };
         // Whole seconds, rounded down, as the token has them.
         let issued = Timestamp::from_secs(now.secs());
         let block = AuthorityBlock {
@@ -217,7 +265,7 @@ impl Authority {
             audience,
             tenant: agent.tenant.clone(),
             subject: subject.clone(),
-            session: None,
+            session: session.clone(),
             agent: agent.name.clone(),
             holder: bound.then_some(agent.key),
             capabilities: issuance.capabilities.clone(),
@@ -240,6 +288,7 @@ impl Authority {
             tenant: agent.tenant,
             agent: agent.name.clone(),
             subject,
+            session,
             grants: issuance.grants,
             issued,
             expires: block.expires,
@@ -248,6 +297,8 @@ impl Authority {
         let detail = json!({
             "agent": writ.agent,
             "subject": writ.subject,
+            "session": writ.session,
+            "provider": provider,
             "capabilities": block.capabilities,
             "grants": writ.grants,
             "expires": writ.expires,
@@ -264,11 +315,11 @@ impl Authority {
 }
 
 /// A denial that names the user too, where one was asked for: grants for an agent itself do not count then.
-fn on_behalf(denied: IssuanceDenied, subject: Option<&Subject>) -> IssueError {
+pub(super) fn on_behalf(denied: IssuanceDenied, subject: Option<&Subject>) -> IssueError {
     match (denied, subject) {
         (IssuanceDenied::NotGranted { agent, capability }, Some(subject)) => IssueError::Scope(format!(
             "no grant gives agent `{agent}` the capability `{capability}` on behalf of `{subject}`: an operator can add one \
-             with `writ grant add --subject`"
+             with `writ grant add --subject` or `--group`"
         )),
         (denied, _) => denied.into(),
     }

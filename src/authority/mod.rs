@@ -14,6 +14,7 @@ use crate::audit::{Actor, Change};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::AuthorityTerms;
 use crate::id::TenantName;
+use crate::identity::Providers;
 use crate::key::KeyPair;
 use crate::policy::Grant;
 use crate::store::{Edge, Heads, Installation, Store};
@@ -26,6 +27,7 @@ pub mod catalog;
 pub mod credentials;
 pub mod edges;
 pub mod error;
+pub mod exchange;
 pub mod feed;
 mod fresh;
 pub mod http;
@@ -34,6 +36,7 @@ pub mod issue;
 pub mod keys;
 pub mod lend;
 pub mod log;
+pub mod mine;
 mod packed;
 pub mod presence;
 pub mod receipt;
@@ -78,6 +81,7 @@ pub struct Authority {
     presence: Presence,
     receipts: Receipts,
     seen: Seen,
+    providers: Providers,
     /// Says `true` once the process is to stop: long polls end at once.
     stopping: watch::Sender<bool>,
 }

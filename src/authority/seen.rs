@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::authority::AuthorityError;
 use crate::clock::{Monotonic, Timestamp};
+use crate::id::{Subject, TenantName};
 use crate::token::proof::{Proof, ProofId};
 
 /// The most proofs that are remembered at one time.
@@ -13,6 +14,11 @@ const PROOFS_MAX: usize = 262_144;
 /// The most wrong operator secrets within one [`FAILURE_WINDOW`].
 const FAILURES_MAX: u32 = 100;
 const FAILURE_WINDOW: Duration = Duration::from_secs(1);
+/// The most revocations of one user within one [`USER_WINDOW`]: each of them stays in the log for a day.
+const USER_REVOCATIONS_MAX: u32 = 20;
+const USER_WINDOW: Duration = Duration::from_secs(60);
+/// The most users that are remembered at one time.
+const USERS_MAX: usize = 65_536;
 
 /// Proofs of edges within their window, and failed logins.
 ///
@@ -22,6 +28,7 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(1);
 pub(super) struct Seen {
     proofs: Mutex<HashMap<ProofId, Timestamp>>,
     failures: Mutex<Option<(Monotonic, u32)>>,
+    users: Mutex<HashMap<(TenantName, Subject), (Monotonic, u32)>>,
 }
 
 impl Seen {
@@ -38,6 +45,32 @@ impl Seen {
             return Err(AuthorityError::Busy);
         }
         proofs.insert(proof.id, proof.replayable_until);
+        Ok(())
+    }
+
+    /// Counts a revocation by a user, at this process; refuses one too many.
+    pub(super) fn user_revokes(
+        &self,
+        tenant: &TenantName,
+        user: &Subject,
+        now: Monotonic,
+    ) -> Result<(), AuthorityError> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= USERS_MAX {
+            users.retain(|_, (since, _)| now.since(*since) < USER_WINDOW);
+        }
+        let key = (tenant.clone(), user.clone());
+        if users.len() >= USERS_MAX && !users.contains_key(&key) {
+            return Err(AuthorityError::Busy);
+        }
+        let (since, count) = users.entry(key).or_insert((now, 0));
+        if now.since(*since) >= USER_WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        if *count >= USER_REVOCATIONS_MAX {
+            return Err(AuthorityError::TooOften);
+        }
+        *count += 1;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::key::sha256;
 use crate::token::strict_json::Object;
 
 /// The longest token in bytes.
-pub(crate) const TOKEN_BYTES_MAX: usize = 16 << 10;
+pub const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// The longest `kid` in bytes.
 const KID_BYTES_MAX: usize = 256;
 

@@ -19,13 +19,13 @@ mod keys;
 mod provider;
 
 pub use claims::{Ended, Logout, TokenKind, VerifiedIdentity};
-pub use jws::IdentityToken;
+pub use jws::{IdentityToken, TOKEN_BYTES_MAX};
 
 use provider::Provider;
 
 /// Every provider of the settings.
 #[derive(Default)]
-pub struct Providers(Vec<Provider>);
+pub struct Providers(Vec<Arc<Provider>>);
 
 impl fmt::Debug for Providers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +55,13 @@ pub enum IdentityError {
     Unavailable(ProviderName),
 }
 
+impl IdentityError {
+    /// A token that counts once came again.
+    pub fn seen_before() -> Self {
+        Self::Refused(Refused::new("it came before, and counts once"))
+    }
+}
+
 /// Why a provider of the settings can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -77,12 +84,21 @@ pub enum SetupError {
 impl Providers {
     /// Reads the files that `terms` name. No provider is asked anything before the first token comes.
     pub fn open(terms: &[ProviderTerms], clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
-        terms.iter().map(|terms| Provider::open(terms.clone(), Arc::clone(clock))).collect::<Result<_, _>>().map(Self)
+        let open = |terms: &ProviderTerms| Provider::open(terms.clone(), Arc::clone(clock)).map(Arc::new);
+        terms.iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether users of `tenant` are known by a provider.
     pub fn speak_for(&self, tenant: &TenantName) -> bool {
         self.0.iter().any(|provider| provider.terms.tenant == *tenant)
+    }
+
+    /// Which kind of token `text` is by its `typ`, where only one can be meant. Says nothing of whether it counts.
+    pub fn kind(&self, text: &str) -> TokenKind {
+        let typ = IdentityToken::parse(text).ok().and_then(|token| token.typ);
+        let is_access =
+            typ.is_some_and(|typ| *typ != *"jwt" && self.0.iter().any(|p| p.terms.access_token_types.contains(&typ)));
+        if is_access { TokenKind::Access } else { TokenKind::Id }
     }
 
     /// The user of `tenant` whom a token of `kind` identifies at `now`, the provider asked where the settings say so.
@@ -95,7 +111,7 @@ impl Providers {
     ) -> Result<VerifiedIdentity, IdentityError> {
         let token = IdentityToken::parse(text)?;
         let issuer = token.issuer();
-        let of_issuer = |provider: &&Provider| {
+        let of_issuer = |provider: &&Arc<Provider>| {
             provider.terms.tenant == *tenant && issuer.as_deref() == Some(&*provider.terms.issuer)
         };
         let provider = self.0.iter().find(of_issuer).ok_or_else(|| {
@@ -121,7 +137,7 @@ impl Providers {
 }
 
 impl Provider {
-    async fn logout(&self, text: &str, now: Timestamp) -> Result<Logout, IdentityError> {
+    async fn logout(self: &Arc<Self>, text: &str, now: Timestamp) -> Result<Logout, IdentityError> {
         let token = IdentityToken::parse(text)?;
         let logout = claims::logout(&token, &self.terms, now)?;
         self.signed(&token).await?;

@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, StatusCode};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock::{Clock, Monotonic};
 use crate::config::identity::{LiveCheck, ProviderTerms};
@@ -22,6 +22,8 @@ use crate::token::strict_json::Object;
 
 /// How long to wait after an attempt to fetch keys, whatever tokens ask for.
 const ATTEMPT_EVERY: Duration = Duration::from_secs(5);
+/// How many requests may wait for a provider's keys at one time: strangers can send tokens by keys that nobody has.
+const WAITING_MAX: usize = 64;
 const CLIENT_SECRET_BYTES_MAX: usize = 4096;
 
 /// A provider, and what is known of it.
@@ -34,6 +36,8 @@ pub(super) struct Provider {
     known: ArcSwapOption<Known>,
     /// When keys were last asked for. Held while they are, so that all who need them ask once.
     attempted: Mutex<Option<Monotonic>>,
+    /// Places to wait for an answer. A token by a known key needs none.
+    waiting: Arc<Semaphore>,
 }
 
 /// What a provider published.
@@ -88,11 +92,12 @@ impl Provider {
             clock,
             known: ArcSwapOption::empty(),
             attempted: Mutex::new(None),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         })
     }
 
     /// Checks that `token` is signed by this provider.
-    pub(super) async fn signed(&self, token: &IdentityToken) -> Result<(), IdentityError> {
+    pub(super) async fn signed(self: &Arc<Self>, token: &IdentityToken) -> Result<(), IdentityError> {
         if !self.terms.algorithms.contains(&token.algorithm) {
             return Err(IdentityError::Refused(Refused::new(format!(
                 "its `alg` is {}: `algorithms` of provider `{}` lists those that count",
@@ -115,7 +120,7 @@ impl Provider {
     }
 
     /// What is known, not older than the settings allow.
-    async fn known(&self) -> Result<Arc<Known>, IdentityError> {
+    async fn known(self: &Arc<Self>) -> Result<Arc<Known>, IdentityError> {
         match self.known.load_full() {
             Some(known) if self.age(&known) < self.terms.keys_keep => Ok(known),
             Some(known) => self.refreshed(Some(known.fetched)).await,
@@ -129,11 +134,24 @@ impl Provider {
 
     /// Asks the provider, unless somebody else has since `seen` or a moment ago. While it does not answer, what is known counts a
     /// while longer.
-    async fn refreshed(&self, seen: Option<Monotonic>) -> Result<Arc<Known>, IdentityError> {
+    async fn refreshed(self: &Arc<Self>, seen: Option<Monotonic>) -> Result<Arc<Known>, IdentityError> {
+        let unavailable = || IdentityError::Unavailable(self.terms.name.clone());
+        let place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| unavailable())?;
+        let this = Arc::clone(self);
+        // A task of its own: a caller who goes away must not spoil the attempt that others wait for.
+        let asking = tokio::spawn(async move {
+            let known = this.ask(seen).await;
+            drop(place);
+            known
+        });
+        asking.await.ok().flatten().ok_or_else(unavailable)
+    }
+
+    async fn ask(&self, seen: Option<Monotonic>) -> Option<Arc<Known>> {
         let mut attempted = self.attempted.lock().await;
         let newer = self.known.load_full().filter(|known| seen.is_none_or(|seen| known.fetched > seen));
         if let Some(known) = newer.filter(|known| self.age(known) < self.terms.keys_keep) {
-            return Ok(known);
+            return Some(known);
         }
         let now = self.clock.monotonic();
         if attempted.is_none_or(|last| now.since(last) >= ATTEMPT_EVERY) {
@@ -145,8 +163,7 @@ impl Provider {
         }
         drop(attempted);
         let usable = self.terms.keys_keep + self.terms.keys_grace;
-        let known = self.known.load_full().filter(|known| self.age(known) < usable);
-        known.ok_or_else(|| IdentityError::Unavailable(self.terms.name.clone()))
+        self.known.load_full().filter(|known| self.age(known) < usable)
     }
 
     async fn discover(&self, now: Monotonic) -> Result<Known, DiscoveryError> {
@@ -185,7 +202,12 @@ impl Provider {
     }
 
     /// Asks the provider whether the token behind `text` still counts, if the settings say so. `user` is whom it names.
-    pub(super) async fn live(&self, text: &str, kind: TokenKind, token: &IdentityToken) -> Result<(), IdentityError> {
+    pub(super) async fn live(
+        self: &Arc<Self>,
+        text: &str,
+        kind: TokenKind,
+        token: &IdentityToken,
+    ) -> Result<(), IdentityError> {
         let ended = || IdentityError::Refused(Refused::new("the provider says that it counts no longer: log in again"));
         if self.terms.live_check == LiveCheck::None {
             return Ok(());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentName, GrantId, Subject, TenantName};
+use crate::id::{AgentName, GrantId, Group, Subject, TenantName};
 use crate::token::Capability;
 use crate::token::chain::ProofCovers;
 
@@ -34,8 +34,23 @@ pub struct Grant {
 pub struct GrantSubject {
     /// The agent.
     pub agent: AgentName,
-    /// The user it acts for; `None` when it acts for itself.
+    /// The user it acts for; `None` when it acts for itself, or for a group's users.
     pub subject: Option<Subject>,
+    /// The group for whose users it acts, each of them; never beside a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+impl GrantSubject {
+    /// Whether it is for a user who is in `groups`. A grant for the agent itself is not.
+    pub fn is_for(&self, user: &Subject, groups: &[Group]) -> bool {
+        match (&self.subject, &self.group) {
+            (Some(subject), None) => subject == user,
+            (None, Some(group)) => groups.contains(group),
+            // Of both it would not be clear whether either suffices.
+            (None, None) | (Some(_), Some(_)) => false,
+        }
+    }
 }
 
 /// What a writ is minted with once the grants allow it.
@@ -132,7 +147,7 @@ mod tests {
         Grant {
             id: GrantId::from_bytes([id; 16]),
             tenant: "t".parse().unwrap(),
-            to: GrantSubject { agent: "a".parse().unwrap(), subject: None },
+            to: GrantSubject { agent: "a".parse().unwrap(), subject: None, group: None },
             capabilities: vec![capability.parse().unwrap()],
             ttl_s_max,
             depth_max: id,
@@ -172,5 +187,21 @@ mod tests {
         assert_eq!(issue(&bound_only, &["notes:read:team"], None, false), Err(IssuanceDenied::BearerNotGranted));
         let bearer = [bound_only[0].clone(), grant(2, "notes:read:team", 600, true)];
         assert_eq!(issue(&bearer, &["notes:read:team"], None, false).unwrap().grants, [bearer[1].id]);
+    }
+
+    #[test]
+    fn a_grant_is_for_its_user_or_for_the_users_of_its_group() {
+        let to = |subject: Option<&str>, group: Option<&str>| GrantSubject {
+            agent: "a".parse().unwrap(),
+            subject: subject.map(|text| text.parse().unwrap()),
+            group: group.map(|text| text.parse().unwrap()),
+        };
+        let (alice, staff) = ("alice".parse().unwrap(), ["staff".parse().unwrap()]);
+        assert!(to(Some("alice"), None).is_for(&alice, &[]));
+        assert!(to(None, Some("staff")).is_for(&alice, &staff));
+        for other in [to(Some("bob"), None), to(None, Some("boss")), to(None, None), to(Some("alice"), Some("staff"))] {
+            assert!(!other.is_for(&alice, &staff), "{other:?}");
+        }
+        assert!(!to(None, Some("staff")).is_for(&alice, &[]));
     }
 }

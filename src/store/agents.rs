@@ -62,6 +62,8 @@ pub struct IssuedWrit {
     pub agent: AgentName,
     /// The user it acts for, if any.
     pub subject: Option<Subject>,
+    /// The identity-provider session it was minted in, if any.
+    pub session: Option<Subject>,
     /// The grants it was minted under.
     pub grants: Vec<GrantId>,
     /// When it was minted.

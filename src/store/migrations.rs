@@ -24,8 +24,9 @@ macro_rules! migrations {
     };
 }
 
-pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start", 2 "0002_revocation");
-pub(super) const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_start", 2 "0002_revocation");
+pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity");
+pub(super) const POSTGRES: &[Migration] =
+    migrations!("postgres": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity");
 
 /// A migration that ran.
 struct Applied {

@@ -16,6 +16,7 @@ pub mod installation;
 pub mod revocations;
 pub mod stops;
 pub mod url;
+pub mod users;
 
 mod database;
 mod hint;
@@ -38,15 +39,26 @@ pub use installation::{Installation, Installations, Operator, OperatorRemoval, R
 pub use revocations::{Heads, NewRevocation, Revocations};
 pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
+pub use users::Users;
 
 /// Everything an authority keeps.
 pub trait Store:
-    Health + Installations + Agents + CatalogStore + Credentials + Revocations + Stops + Edges + AuditLog + 'static
+    Health + Installations + Agents + CatalogStore + Credentials + Revocations + Stops + Edges + AuditLog + Users + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Health + Installations + Agents + CatalogStore + Credentials + Revocations + Stops + Edges + AuditLog + 'static
+    T: Health
+        + Installations
+        + Agents
+        + CatalogStore
+        + Credentials
+        + Revocations
+        + Stops
+        + Edges
+        + AuditLog
+        + Users
+        + 'static
 {
 }
 

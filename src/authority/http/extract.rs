@@ -31,17 +31,17 @@ impl FromRequestParts<Arc<Authority>> for Administrator {
     type Rejection = AuthorityError;
 
     async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        let secret = bearer(&parts.headers).ok_or(AuthorityError::Unauthenticated)?;
+        let secret = bearer(&parts.headers, SECRET_BYTES_MAX).ok_or(AuthorityError::Unauthenticated)?;
         authority.operator(secret).await.map(Self)
     }
 }
 
-/// The only `Authorization` header, if it is a bearer's.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The only `Authorization` header, if it is a bearer's of at most `bytes_max` bytes.
+pub(super) fn bearer(headers: &HeaderMap, bytes_max: usize) -> Option<&str> {
     let mut all = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
     let (scheme, secret) = only.to_str().ok()?.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && secret.len() <= SECRET_BYTES_MAX).then_some(secret)
+    (scheme.eq_ignore_ascii_case("bearer") && secret.len() <= bytes_max).then_some(secret)
 }
 
 /// Reads a body of at most `bytes_max` bytes.
@@ -96,7 +96,12 @@ async fn json_bytes(request: Request) -> Result<Bytes, AuthorityError> {
     if media_type(request.headers()) != "application/json" {
         return Err(AuthorityError::MediaType("`application/json`"));
     }
-    read_body(request.into_body(), JSON_BYTES_MAX).await
+    let bytes = read_body(request.into_body(), JSON_BYTES_MAX).await?;
+    // A list would be read as the values of the members, in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(AuthorityError::Malformed("the body must be a JSON object".into()));
+    }
+    Ok(bytes)
 }
 
 /// Reads JSON; the message says where it is wrong.

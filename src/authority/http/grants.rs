@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::revocations::ReceiptView;
 use crate::authority::agents::NewGrant;
 use crate::authority::{Authority, AuthorityError};
-use crate::id::{AgentName, GrantId, Subject, TenantName};
+use crate::id::{AgentName, GrantId, Group, Subject, TenantName};
 use crate::policy::{Grant, GrantSubject};
 use crate::token::Capability;
 use crate::token::chain::ProofCovers;
@@ -29,6 +29,10 @@ pub(super) struct NewGrantBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     subject: Option<Subject>,
+    /// The group whose users it acts for, by what their identity provider says. Not beside a user.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    group: Option<Group>,
     /// What may be given: these, or less.
     #[schema(value_type = Vec<String>, example = json!(["notes:read:team"]))]
     capabilities: Vec<Capability>,
@@ -75,6 +79,10 @@ pub(super) struct GrantView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     subject: Option<Subject>,
+    /// The group whose users it acts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    group: Option<Group>,
     /// What may be given.
     #[schema(value_type = Vec<String>)]
     capabilities: Vec<Capability>,
@@ -97,6 +105,7 @@ impl From<Grant> for GrantView {
             tenant: grant.tenant,
             agent: grant.to.agent,
             subject: grant.to.subject,
+            group: grant.to.group,
             capabilities: grant.capabilities,
             ttl_s_max: grant.ttl_s_max,
             depth_max: grant.depth_max,
@@ -130,7 +139,7 @@ pub(super) async fn add(
     Body(new): Body<NewGrantBody>,
 ) -> Result<(StatusCode, Json<GrantView>), AuthorityError> {
     let new = NewGrant {
-        to: GrantSubject { agent: new.agent, subject: new.subject },
+        to: GrantSubject { agent: new.agent, subject: new.subject, group: new.group },
         capabilities: new.capabilities,
         ttl_s_max: new.ttl_s_max,
         depth_max: new.depth_max,

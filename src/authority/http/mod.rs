@@ -25,6 +25,7 @@ mod grants;
 mod installation;
 mod keys;
 mod meta;
+mod my;
 mod problem;
 mod revocations;
 mod services;
@@ -55,7 +56,13 @@ impl utoipa::Modify for Schemes {
         let operator = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("An operator's secret, as `writ init` or `POST /v1/operators` showed it."));
-        api.components.get_or_insert_default().add_security_scheme("operator", SecurityScheme::Http(operator.build()));
+        let user = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The user's own ID token, or access token for this authority: see spec/identity.md."));
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("operator", SecurityScheme::Http(operator.build()));
+        components.add_security_scheme("user", SecurityScheme::Http(user.build()));
     }
 }
 
@@ -87,6 +94,9 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(audit::query))
         .routes(routes!(audit::sources))
         .routes(routes!(audit::checkpoints))
+        .routes(routes!(my::writs))
+        .routes(routes!(my::revoke))
+        .routes(routes!(my::logout))
         .routes(routes!(token::token))
         .routes(routes!(edge::join))
         .routes(routes!(edge::feed))

@@ -1,4 +1,4 @@
-//! `/oauth/token` (RFC 6749 section 4.4, RFC 7523, RFC 9449).
+//! `/oauth/token` (RFC 6749 section 4.4, RFC 7523, RFC 8693, RFC 9449).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,24 @@ use utoipa::ToSchema;
 
 use super::extract::{media_type, read_body};
 use super::problem;
+use crate::authority::exchange::ExchangeRequest;
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::authority::{Authority, AuthorityError};
+use crate::identity::TokenKind;
 use crate::token::Capability;
 
 const FORM_BYTES_MAX: usize = 32 << 10;
-const GRANT_TYPE: &str = "client_credentials";
+pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
+pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A token request. Parameters that are not listed are ignored (RFC 6749 section 3.2); none may stand twice.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct TokenForm {
-    /// `client_credentials`.
+    /// `client_credentials`, or `urn:ietf:params:oauth:grant-type:token-exchange`.
     grant_type: Option<String>,
     /// May be left out; if given, the `iss` of the assertion.
     client_id: Option<String>,
@@ -39,8 +45,20 @@ pub(super) struct TokenForm {
     scope: Option<String>,
     /// The edge deployment; may be left out where there is only one.
     audience: Option<String>,
-    /// The user to act for: only grants that name this user count.
+    /// The user to act for: only grants that name this user count. Not where an identity provider knows the tenant's users.
     subject: Option<String>,
+    /// Of an exchange: the user's token.
+    subject_token: Option<String>,
+    /// Of an exchange: `urn:ietf:params:oauth:token-type:id_token` or `…:access_token`.
+    subject_token_type: Option<String>,
+    /// Of an exchange, instead of `client_assertion`: a JWT signed by the agent's registered key.
+    actor_token: Option<String>,
+    /// Of an exchange: `urn:ietf:params:oauth:token-type:jwt`.
+    actor_token_type: Option<String>,
+    /// Of an exchange: may be left out; if given, `urn:ietf:params:oauth:token-type:access_token`.
+    requested_token_type: Option<String>,
+    /// Of an exchange: the URL of an edge, or of something below it, instead of `audience`.
+    resource: Option<String>,
     /// For how many seconds at most (an extension of writ).
     expires_in: Option<String>,
 }
@@ -56,15 +74,18 @@ pub(super) struct TokenReply {
     expires_in: u64,
     /// What it allows.
     scope: String,
+    /// Of an exchange: `urn:ietf:params:oauth:token-type:access_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
 }
 
 /// Why there is none (RFC 6749 section 5.2).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TokenProblem {
     /// The error code.
-    error: &'static str,
+    pub(super) error: &'static str,
     /// One sentence for people.
-    error_description: String,
+    pub(super) error_description: String,
 }
 
 /// Why there is no token, in the words of OAuth.
@@ -93,8 +114,14 @@ impl IntoResponse for TokenRefused {
     fn into_response(self) -> Response {
         let (status, error, description) = match self {
             Self::Request(message) => (StatusCode::BAD_REQUEST, "invalid_request", message),
-            Self::GrantType => {
-                (StatusCode::BAD_REQUEST, "unsupported_grant_type", "use `grant_type=client_credentials`".into())
+            Self::GrantType => (
+                StatusCode::BAD_REQUEST,
+                "unsupported_grant_type",
+                "use `client_credentials` or `urn:ietf:params:oauth:grant-type:token-exchange`".into(),
+            ),
+            Self::Issue(IssueError::User(message)) => (StatusCode::BAD_REQUEST, "invalid_request", message),
+            Self::Issue(IssueError::Unavailable(message)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message)
             }
             Self::Issue(IssueError::Client(message)) => (StatusCode::UNAUTHORIZED, "invalid_client", message),
             Self::Issue(IssueError::Proof(message)) => (StatusCode::BAD_REQUEST, "invalid_dpop_proof", message),
@@ -115,11 +142,11 @@ impl IntoResponse for TokenRefused {
 }
 
 /// Only what RFC 6749 section 5.2 allows in a description.
-fn describable(text: &str) -> String {
+pub(super) fn describable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '?' }).collect()
 }
 
-/// Issues a writ to an agent that proves its registered key.
+/// Issues a writ to an agent that proves its registered key, for itself or (by token exchange, RFC 8693) for a user.
 #[utoipa::path(post, path = "/oauth/token", tag = "oauth",
     params(("DPoP" = Option<String>, Header, description = "A proof by the agent's registered key (RFC 9449): binds the writ to it.")),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
@@ -139,28 +166,71 @@ pub(super) async fn token(
     let body = read_body(request.into_body(), FORM_BYTES_MAX).await?;
     let form = serde_urlencoded::from_bytes::<TokenForm>(&body)
         .map_err(|error| TokenRefused::Request(format!("the form does not fit: {error}")))?;
-    let issued = authority.issue(read(form, &headers)?).await.map_err(TokenRefused::Issue)?;
-    Ok(Json(reply(&issued)))
+    let refused = TokenRefused::Issue;
+    match form.grant_type.as_deref() {
+        Some(CLIENT_CREDENTIALS) => {
+            let issued = authority.issue(read(form, &headers)?).await.map_err(refused)?;
+            Ok(Json(reply(&issued, None)))
+        }
+        Some(TOKEN_EXCHANGE) => {
+            let issued = authority.exchange(read_exchange(form, &headers)?).await.map_err(refused)?;
+            Ok(Json(reply(&issued, Some(ACCESS_TOKEN))))
+        }
+        Some(_) => Err(TokenRefused::GrantType),
+        None => Err(TokenRefused::Request("`grant_type` is missing".into())),
+    }
 }
 
-fn reply(issued: &Issued) -> TokenReply {
+fn reply(issued: &Issued, issued_token_type: Option<&'static str>) -> TokenReply {
     let scope: Vec<String> = issued.capabilities.iter().map(ToString::to_string).collect();
     TokenReply {
         access_token: issued.token.text().to_owned(),
         token_type: if issued.bound { "DPoP" } else { "Bearer" },
         expires_in: issued.ttl.as_secs(),
         scope: scope.join(" "),
+        issued_token_type,
     }
+}
+
+/// An exchange. The agent is known by its client assertion, or by an actor token, which then is one.
+fn read_exchange(mut form: TokenForm, headers: &HeaderMap) -> Result<ExchangeRequest, TokenRefused> {
+    let invalid = |message: &str| Err(TokenRefused::Request(message.into()));
+    let Some(subject_token) = form.subject_token.take() else { return invalid("`subject_token` is missing") };
+    let kind = match form.subject_token_type.as_deref() {
+        Some(ID_TOKEN) => TokenKind::Id,
+        Some(ACCESS_TOKEN) => TokenKind::Access,
+        _ => {
+            return invalid(
+                "`subject_token_type` must be `urn:ietf:params:oauth:token-type:id_token` or \
+                 `urn:ietf:params:oauth:token-type:access_token`",
+            );
+        }
+    };
+    if form.subject.is_some() {
+        return invalid("leave `subject` out: the user is the one of `subject_token`");
+    }
+    if form.requested_token_type.as_deref().is_some_and(|requested| requested != ACCESS_TOKEN) {
+        return invalid(
+            "`requested_token_type` must be `urn:ietf:params:oauth:token-type:access_token`, or be left out",
+        );
+    }
+    match (form.actor_token.take(), form.actor_token_type.as_deref()) {
+        (None, None) => {}
+        (Some(_), _) if form.client_assertion.is_some() => {
+            return invalid("send either `client_assertion` or `actor_token`: the agent acts for itself");
+        }
+        (Some(actor), Some(JWT)) => {
+            form.client_assertion = Some(actor);
+            form.client_assertion_type = Some(ASSERTION_TYPE.into());
+        }
+        _ => return invalid("`actor_token` goes with `actor_token_type=urn:ietf:params:oauth:token-type:jwt`"),
+    }
+    let resource = form.resource.take();
+    Ok(ExchangeRequest { request: read(form, headers)?, subject_token, kind, resource })
 }
 
 fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefused> {
     let invalid = |message: String| TokenRefused::Request(message);
-    if form.grant_type.as_deref() != Some(GRANT_TYPE) {
-        return Err(match form.grant_type {
-            None => invalid("`grant_type` is missing: use `client_credentials`".into()),
-            Some(_) => TokenRefused::GrantType,
-        });
-    }
     let no_client = |message: &str| TokenRefused::Issue(IssueError::Client(message.into()));
     if form.client_secret.is_some() || headers.contains_key(header::AUTHORIZATION) {
         return Err(no_client("agents have no client secret: send a `client_assertion` signed by the agent's key"));

@@ -11,7 +11,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{good, strong};
 use crate::cli::remote::OperatorArgs;
 use crate::cli::time::parse_duration;
-use crate::id::{AgentName, GrantId, Subject};
+use crate::id::{AgentName, GrantId, Group, Subject};
 use crate::token::Capability;
 
 /// `writ grant …`
@@ -27,6 +27,9 @@ pub(crate) enum GrantCommand {
         /// Only when it acts for this user.
         #[arg(long, value_name = "USER")]
         subject: Option<Subject>,
+        /// Only when it acts for a user of this group, by what their identity provider says.
+        #[arg(long, value_name = "GROUP", conflicts_with = "subject")]
+        group: Option<Group>,
         /// The longest life of a writ: `15m`, `1h`.
         #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, default_value = "15m")]
         lasting: Duration,
@@ -65,11 +68,23 @@ pub(crate) enum GrantCommand {
 impl GrantCommand {
     pub(crate) async fn run(self, context: Context) -> Result<(), Failure> {
         match self {
-            Self::Add { agent, capabilities, subject, lasting, depth, bearer, covers_query, covers_body, operator } => {
+            Self::Add {
+                agent,
+                capabilities,
+                subject,
+                group,
+                lasting,
+                depth,
+                bearer,
+                covers_query,
+                covers_body,
+                operator,
+            } => {
                 let remote = operator.open()?;
                 let body = json!({
                     "agent": agent,
                     "subject": subject,
+                    "group": group,
                     "capabilities": capabilities,
                     "ttl_s_max": lasting.as_secs(),
                     "depth_max": depth,
@@ -100,6 +115,7 @@ impl GrantCommand {
                         ("grant", |row, _| text(row, "id")),
                         ("agent", |row, _| text(row, "agent")),
                         ("for user", |row, _| text(row, "subject")),
+                        ("for group", |row, _| text(row, "group")),
                         ("capabilities", |row, _| text(row, "capabilities")),
                         ("seconds", |row, _| text(row, "ttl_s_max")),
                         ("hops", |row, _| text(row, "depth_max")),

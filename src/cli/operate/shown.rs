@@ -80,6 +80,8 @@ fn actor(actor: &Actor) -> String {
     match actor {
         Actor::Operator(name) => format!("operator {name}"),
         Actor::Agent(name) => format!("agent {name}"),
+        Actor::User(subject) => format!("user {subject}"),
+        Actor::Provider(name) => format!("identity provider {name}"),
         Actor::Holder(key) => format!("holder {key}"),
         Actor::Edge(name) => format!("edge {name}"),
         Actor::Authority => "the authority".to_owned(),

@@ -16,6 +16,10 @@ use crate::store::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit, StoreEr
 /// How many expired identifiers one call clears away at most.
 const CLEARED_MAX: u64 = 1000;
 
+/// Finds a row the first time: of an id, until when it counts as used, and now.
+pub(super) const USE_ONCE: &str = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
+     DO UPDATE SET until = excluded.until WHERE used_id.until < $3 RETURNING until";
+
 fn agent(row: &mut Row) -> Result<Agent, StoreError> {
     Ok(Agent {
         tenant: row.parse()?,
@@ -33,7 +37,7 @@ fn grant(row: &mut Row) -> Result<Grant, StoreError> {
     Ok(Grant {
         id: row.parse()?,
         tenant: row.parse()?,
-        to: GrantSubject { agent: row.parse()?, subject: row.parse_or_null()? },
+        to: GrantSubject { agent: row.parse()?, subject: row.parse_or_null()?, group: row.parse_or_null()? },
         capabilities: row.json()?,
         ttl_s_max: row.int()?,
         depth_max: row.int()?,
@@ -42,12 +46,13 @@ fn grant(row: &mut Row) -> Result<Grant, StoreError> {
     })
 }
 
-fn issued_writ(row: &mut Row) -> Result<IssuedWrit, StoreError> {
+pub(super) fn issued_writ(row: &mut Row) -> Result<IssuedWrit, StoreError> {
     Ok(IssuedWrit {
         id: row.parse()?,
         tenant: row.parse()?,
         agent: row.parse()?,
         subject: row.parse_or_null()?,
+        session: row.parse_or_null()?,
         grants: row.json()?,
         issued: row.time()?,
         expires: row.time()?,
@@ -117,14 +122,15 @@ impl Agents for SqlStore {
         }
         let position = write.position();
         write.change(
-            "INSERT INTO agent_grant (id, position, tenant, agent, subject, capabilities, ttl_s_max, depth_max, bearer, \
-             proof_covers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO agent_grant (id, position, tenant, agent, subject, user_group, capabilities, ttl_s_max, depth_max, \
+             bearer, proof_covers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             vec![
                 text(&grant.id),
                 count(position),
                 text(&grant.tenant),
                 text(&grant.to.agent),
                 text_or_null(grant.to.subject.as_ref()),
+                text_or_null(grant.to.group.as_ref()),
                 json(&grant.capabilities)?,
                 count(grant.ttl_s_max.into()),
                 count(grant.depth_max.into()),
@@ -136,7 +142,7 @@ impl Agents for SqlStore {
     }
 
     async fn grants(&self, tenant: &TenantName, agent: Option<&AgentName>) -> Result<Vec<Grant>, StoreError> {
-        let columns = "SELECT id, tenant, agent, subject, capabilities, ttl_s_max, depth_max, bearer, proof_covers \
+        let columns = "SELECT id, tenant, agent, subject, user_group, capabilities, ttl_s_max, depth_max, bearer, proof_covers \
                        FROM agent_grant WHERE tenant = $1";
         let rows = match agent {
             Some(agent) => {
@@ -169,7 +175,7 @@ impl Agents for SqlStore {
     async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError> {
         // One statement: agent, grants, head, suspension and stop are of one moment without a transaction.
         let sql = "SELECT h.revocation_seq, u.seq, s.seq, a.tenant, a.name, a.key, a.disabled_seq, a.created, g.id, g.tenant, \
-                   g.agent, g.subject, g.capabilities, g.ttl_s_max, g.depth_max, g.bearer, g.proof_covers \
+                   g.agent, g.subject, g.user_group, g.capabilities, g.ttl_s_max, g.depth_max, g.bearer, g.proof_covers \
                    FROM agent a CROSS JOIN heads h \
                    LEFT JOIN suspended_user u ON u.tenant = a.tenant AND u.subject = $2 \
                    LEFT JOIN emergency_stop s ON s.one = 1 LEFT JOIN agent_grant g ON g.tenant = a.tenant AND g.agent = a.name \
@@ -197,13 +203,14 @@ impl Agents for SqlStore {
         let mut write = self.write().await?;
         write.conflict("a writ of that id");
         write.change(
-            "INSERT INTO issued_writ (id, tenant, agent, subject, grants, issued, expires, epoch) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             vec![
                 text(&writ.id),
                 text(&writ.tenant),
                 text(&writ.agent),
                 text_or_null(writ.subject.as_ref()),
+                text_or_null(writ.session.as_ref()),
                 json(&writ.grants)?,
                 time(writ.issued),
                 time(writ.expires),
@@ -214,16 +221,15 @@ impl Agents for SqlStore {
     }
 
     async fn issued(&self, id: BlockId) -> Result<Option<IssuedWrit>, StoreError> {
-        let sql = "SELECT id, tenant, agent, subject, grants, issued, expires, epoch FROM issued_writ WHERE id = $1";
+        let sql =
+            "SELECT id, tenant, agent, subject, session, grants, issued, expires, epoch FROM issued_writ WHERE id = $1";
         read_first(self.read(sql, vec![text(&id)]).await?, "issued_writ", issued_writ)
     }
 
     async fn use_once(&self, id: &[u8; 32], until: Timestamp, at: Timestamp) -> Result<bool, StoreError> {
         // The row's own lock decides between two that come at once. If the answer is lost, the id is used up: who repeats
         // the call is refused, which is the safe side.
-        let sql = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
-                   DO UPDATE SET until = excluded.until WHERE used_id.until < $3 RETURNING until";
-        let first = !self.database.write(sql, vec![bytes(id), time(until), time(at)]).await?.is_empty();
+        let first = !self.database.write(USE_ONCE, vec![bytes(id), time(until), time(at)]).await?.is_empty();
         // The ids are digests: one call in 64 clears away for the others.
         if id[0] < 4 {
             let sql = "DELETE FROM used_id WHERE id IN (SELECT id FROM used_id WHERE until < $1 LIMIT $2)";

@@ -44,7 +44,12 @@ impl Terms {
             Ok(Event::Change(change)) => Self {
                 agent: match change.actor {
                     Actor::Agent(name) => Some(name.to_string()),
-                    Actor::Operator(_) | Actor::Holder(_) | Actor::Edge(_) | Actor::Authority => None,
+                    Actor::Operator(_)
+                    | Actor::User(_)
+                    | Actor::Provider(_)
+                    | Actor::Holder(_)
+                    | Actor::Edge(_)
+                    | Actor::Authority => None,
                 },
                 object: Some(change.object.into()),
                 ..Self::default()

@@ -21,6 +21,7 @@ mod edges;
 mod installation;
 mod revocations;
 mod stops;
+mod users;
 
 /// The store over either database.
 pub(super) struct SqlStore {

@@ -22,7 +22,12 @@ const OPEN: &[(&str, &str)] = &[
     ("post", "/v1/edge/feed"),
     ("post", "/v1/edge/lend"),
     ("post", "/v1/edge/audit"),
+    // Its callers are identity providers: `identity/logout.rs`.
+    ("post", "/v1/identity/{provider}/logout"),
 ];
+
+/// Their callers are users: `identity/mine.rs`.
+const USERS: &[(&str, &str)] = &[("get", "/v1/my/writs"), ("post", "/v1/my/revocations")];
 
 /// Every other route.
 const OPERATORS_ONLY: &[(&str, &str)] = &[
@@ -90,7 +95,8 @@ fn the_description_in_the_repository_is_that_of_the_code() {
 
 #[test]
 fn every_route_has_its_place_in_the_lists() {
-    let mut listed: Vec<_> = OPEN.iter().chain(OPERATORS_ONLY).map(|(m, p)| (m.to_string(), p.to_string())).collect();
+    let mut listed: Vec<_> =
+        OPEN.iter().chain(USERS).chain(OPERATORS_ONLY).map(|(m, p)| (m.to_string(), p.to_string())).collect();
     let mut routes: Vec<_> = described().into_iter().map(|(method, path, _)| (method, path)).collect();
     listed.sort();
     routes.sort();

@@ -81,6 +81,44 @@ async fn many_tokens_at_once_ask_once() {
 }
 
 #[tokio::test]
+async fn strangers_who_go_away_do_not_spoil_the_question_and_those_who_stay_do_not_hold_up_known_keys() {
+    let (key, unknown) = (Key::make("P-256", "1"), Key::make("P-256", "2"));
+    let test = Test::start(&[&key], "").await;
+    assert_eq!(test.present(&key).await, Became::Believed);
+    test.clock.advance(Duration::from_secs(5));
+    test.provider.publishes(&[&key, &unknown]);
+    // One who gives up at once: the question goes on without them.
+    {
+        let asking = test.present(&unknown);
+        tokio::pin!(asking);
+        while test.provider.asked("/.well-known/openid-configuration") < 2 {
+            let _ = tokio::time::timeout(Duration::from_millis(1), &mut asking).await;
+        }
+    }
+    assert_eq!(test.present(&unknown).await, Became::Believed);
+    assert_eq!(test.provider.asked("/jwks"), 2);
+    // A hundred who wait for a provider that says nothing.
+    test.clock.advance(Duration::from_secs(5));
+    test.provider.says_metadata(Answer::Silence);
+    let nobody = Key::make("P-256", "3");
+    let all = futures_util::future::join_all((0..100).map(|_| test.present(&nobody)));
+    let known = async {
+        while test.provider.asked("/.well-known/openid-configuration") < 3 {
+            tokio::task::yield_now().await;
+        }
+        test.present(&key).await
+    };
+    tokio::pin!(all);
+    tokio::select! {
+        biased;
+        became = known => assert_eq!(became, Became::Believed),
+        _ = &mut all => panic!("a token by a known key had to wait for strangers"),
+    }
+    let unavailable = all.await.iter().filter(|became| **became == Became::Unavailable).count();
+    assert_eq!(unavailable, 100 - 64, "those who found no place");
+}
+
+#[tokio::test]
 async fn a_new_key_counts_at_once_and_junk_does_not_make_the_authority_ask_again_and_again() {
     let (old, new, newer) = (Key::make("P-256", "1"), Key::make("P-256", "2"), Key::make("P-256", "3"));
     let test = Test::start(&[&old], "").await;

@@ -51,7 +51,11 @@ pub(crate) fn grant(n: u8, agent: &str) -> Grant {
     Grant {
         id: GrantId::from_bytes([n; 16]),
         tenant: name("acme"),
-        to: GrantSubject { agent: name(agent), subject: n.is_multiple_of(2).then(|| name("alice@example.com")) },
+        to: GrantSubject {
+            agent: name(agent),
+            subject: n.is_multiple_of(2).then(|| name("alice@example.com")),
+            group: (n == 3).then(|| name("staff")),
+        },
         capabilities: vec![name("notes:read:team"), name("mail:send:team/a")],
         ttl_s_max: 600,
         depth_max: 3,
@@ -66,6 +70,7 @@ pub(crate) fn issued(n: u8) -> IssuedWrit {
         tenant: name("acme"),
         agent: name("a"),
         subject: Some(name("ünï code / \"quoted\" %_")),
+        session: n.is_multiple_of(2).then(|| name("session/1")),
         grants: vec![GrantId::from_bytes([1; 16]), GrantId::from_bytes([2; 16])],
         issued: AT,
         expires: LATER,

@@ -16,13 +16,14 @@ mod credentials;
 mod edges;
 mod faults;
 mod installation;
-mod make;
+pub(crate) mod make;
 mod restart;
 mod revocations;
 mod roles;
 mod sqlite;
 mod stops;
 mod tls;
+mod users;
 
 /// A database of a test's own.
 pub(crate) struct Database {

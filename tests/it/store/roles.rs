@@ -101,7 +101,12 @@ async fn a_role_that_may_not_migrate_only_checks() {
     writ::store::open(&url).await.unwrap();
     server.sql(&database, "DELETE FROM writ.schema_version").await;
     assert!(matches!(writ::store::open(&url).await, Err(StoreError::TooOld)));
-    server.sql(&database, "INSERT INTO writ.schema_version VALUES (9998, 'a', ''), (9999, 'b', '')").await;
+    server
+        .sql(
+            &database,
+            "INSERT INTO writ.schema_version VALUES (9996, 'a', ''), (9997, 'b', ''), (9998, 'c', ''), (9999, 'd', '')",
+        )
+        .await;
     assert!(matches!(writ::store::open(&url).await, Err(StoreError::TooNew)));
     assert!(matches!(writ::store::migrate(&server.url(&owner, &database)).await, Err(StoreError::TooNew)));
 }

@@ -96,6 +96,11 @@ pub(crate) fn listens(address: SocketAddr) -> bool {
 
 impl World {
     pub(crate) async fn raise(kept: Kept) -> Self {
+        Self::raise_with(kept, "").await
+    }
+
+    /// With more settings of the authority.
+    pub(crate) async fn raise_with(kept: Kept, settings: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let (at_authority, at_edge) = (free_address(), free_address());
         let store = match kept {
@@ -109,6 +114,8 @@ impl World {
         fs::write(dir.path().join("store"), store).unwrap();
         let listen = at_authority.to_string();
         writ(dir.path(), &["init", ".", "--listen", &listen, "--store-file", "store", "--save-secret"]).ok();
+        let mut written = fs::OpenOptions::new().append(true).open(dir.path().join("writ.toml")).unwrap();
+        written.write_all(settings.as_bytes()).unwrap();
         let mut authority = Process::start(command(dir.path(), &["serve"]), dir.path().join("authority.log"));
         authority.until("the authority", || answers(at_authority, "/readyz"));
 

@@ -1,0 +1,141 @@
+//! Token exchange (RFC 8693): from a provider's word about a user, and an agent's proof of its key, to a writ.
+
+use std::time::Duration;
+
+use crate::authority::Authority;
+use crate::authority::issue::{IssueError, Issued, TokenRequest};
+use crate::clock::Timestamp;
+use crate::id::AudienceName;
+use crate::identity::{IdentityError, TokenKind, VerifiedIdentity};
+use crate::key::sha256;
+use crate::policy::Grant;
+use crate::revocation::{Entry, Target};
+use crate::store::IssueContext;
+
+/// A request to exchange a user's token for a writ.
+#[derive(Debug)]
+pub struct ExchangeRequest {
+    /// Who asks for what. Names no user.
+    pub request: TokenRequest,
+    /// The user's token.
+    pub subject_token: String,
+    /// What kind of token that is.
+    pub kind: TokenKind,
+    /// Where the writ is to be used, by URL (RFC 8707).
+    pub resource: Option<String>,
+}
+
+impl From<IdentityError> for IssueError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Refused(_) => Self::User(error.to_string()),
+            IdentityError::Unavailable(_) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl Authority {
+    /// Issues a writ for the user whom a provider vouches for, or says what would have to change.
+    ///
+    /// The log's head is read before the user is looked at, and what ended the user's logins after it. So an end that
+    /// commits before that second read is seen, and one that commits later has a larger number than the writ's epoch.
+    pub async fn exchange(&self, exchange: ExchangeRequest) -> Result<Issued, IssueError> {
+        let now = self.now();
+        let ExchangeRequest { request, subject_token, kind, resource } = exchange;
+        let assertion = self.assertion(&request, now)?;
+        let audience = self.audience_at(request.audience.clone(), resource.as_deref()).await?;
+        let context = self.authenticated(&assertion, None, now).await?;
+        if !self.proven_key(&request, &context, &self.token_endpoint(), now).await? {
+            return Err(IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()));
+        }
+        let user = self.providers.verify(&context.agent.tenant, &subject_token, kind, now).await?;
+        check_actor(&user, &assertion.client, &context)?;
+        self.check_login(&user, &context).await?;
+
+        let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), user.groups());
+        let grants: Vec<Grant> = context.grants.iter().filter(for_user).cloned().collect();
+        let longest = longest(&user, now)?;
+        let ttl = request.ttl.map(|ttl| ttl.min(longest));
+        let mut issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, ttl, true)
+            .map_err(|denied| super::issue::on_behalf(denied, Some(user.subject())))?;
+        issuance.ttl = issuance.ttl.min(longest);
+        self.use_up(&user, now).await?;
+        self.minted(context, audience, Some((&user).into()), issuance, true, now).await
+    }
+
+    /// The edge deployment that is named, or that stands at `resource`.
+    async fn audience_at(
+        &self,
+        audience: Option<AudienceName>,
+        resource: Option<&str>,
+    ) -> Result<AudienceName, IssueError> {
+        let target = |message: &str| IssueError::Target(message.into());
+        let Some(resource) = resource else {
+            return self.audience(audience).map_err(|error| IssueError::Target(error.to_string()));
+        };
+        let edges = self.store.edges().await?;
+        let below =
+            |origin: &str| resource.strip_prefix(origin).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let at: Vec<_> = edges.into_iter().filter(|edge| below(&edge.origin)).map(|edge| edge.audience).collect();
+        let found = at.first().filter(|found| !resource.contains(['#', '?']) && at.iter().all(|other| other == *found));
+        match found {
+            None => Err(target("`resource` is no edge's origin, nor a URL below one: `writ edge list` shows them")),
+            Some(found) if audience.is_some_and(|named| named != *found) => {
+                Err(target("`resource` and `audience` are different edge deployments"))
+            }
+            Some(found) => Ok(found.clone()),
+        }
+    }
+
+    /// Refuses a user who is suspended, and a login that was ended. Read after the epoch of what is to be minted.
+    async fn check_login(&self, user: &VerifiedIdentity, context: &IssueContext) -> Result<(), IssueError> {
+        let (tenant, subject) = (user.tenant(), user.subject());
+        let mut targets = vec![
+            Target::Subject(tenant.clone(), subject.clone()),
+            Target::Acting(tenant.clone(), context.agent.name.clone(), subject.clone()),
+        ];
+        targets.extend(user.session().map(|session| Target::Session(tenant.clone(), session.clone())));
+        if self.store.is_suspended(tenant, subject).await? {
+            return Err(IssueError::Suspended(subject.clone()));
+        }
+        // A session that was ended stays so; of a user or an agent, what comes after it counts.
+        let over = |entry: &Entry| matches!(entry.target, Target::Session(..)) || !user.is_later_than(entry.at);
+        if self.store.latest_revocations(&targets).await?.iter().any(over) {
+            return Err(IssueError::User("the login that the token came from was ended: log in again".into()));
+        }
+        Ok(())
+    }
+
+    async fn use_up(&self, user: &VerifiedIdentity, now: Timestamp) -> Result<(), IssueError> {
+        if !user.is_single_use() {
+            return Ok(());
+        }
+        let id = sha256(&[b"writ subject token\0".as_slice(), user.digest()].concat());
+        if self.store.use_once(&id, user.expires().after(Duration::from_secs(1)), now).await? {
+            return Ok(());
+        }
+        Err(IssueError::User("the user's token was exchanged before: get a fresh one from the provider".into()))
+    }
+}
+
+/// Refuses an agent that the token does not let act.
+fn check_actor(user: &VerifiedIdentity, client: &str, context: &IssueContext) -> Result<(), IssueError> {
+    if user.may_act().is_some_and(|actor| actor != client) {
+        return Err(IssueError::User(
+            "the user's token names by `may_act` another client that may act for them".into(),
+        ));
+    }
+    if user.bound_to().is_some_and(|thumbprint| thumbprint != context.agent.key.thumbprint()) {
+        return Err(IssueError::User("the user's token is bound by `cnf` to another key than the agent's".into()));
+    }
+    Ok(())
+}
+
+/// The longest life of a writ for this token, in whole seconds. A writ lives to the end of its last second; the token does not.
+fn longest(user: &VerifiedIdentity, now: Timestamp) -> Result<Duration, IssueError> {
+    let left = u64::try_from(user.expires().secs().saturating_sub(now.secs()).saturating_sub(1)).unwrap_or(0);
+    if left == 0 {
+        return Err(IssueError::User("the user's token is about to expire: get a fresh one from the provider".into()));
+    }
+    Ok(Duration::from_secs(left).min(user.writ_ttl_max()))
+}
