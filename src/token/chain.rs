@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 use crate::id::{AgentName, AudienceName, BlockId, GrantId, Subject, TenantName};
-use crate::key::PublicKey;
+use crate::key::{PublicKey, sha256};
 use crate::token::capability::Capability;
 use crate::token::check::Check;
 use crate::token::raw::TokenDigest;
@@ -95,7 +95,7 @@ pub struct Hop {
     pub signed_by: PublicKey,
     /// Who holds it now.
     pub holder: PublicKey,
-    /// Names this block; revoking it kills what hangs below it.
+    /// Names this block, and no block that another holder signed; revoking it kills what hangs below it.
     pub id: BlockId,
     /// The last moment it is valid (inclusive). The chain ends at its earliest.
     pub expires: Timestamp,
@@ -103,6 +103,20 @@ pub struct Hop {
     pub not_before: Option<Timestamp>,
     /// What the delegator calls the next holder. Self-asserted: show it beside the key, decide nothing by it.
     pub agent: Option<AgentName>,
+}
+
+impl Hop {
+    /// The id of the hop that `signed_by` signs for `holder`, with `nonce` as its `id` fact.
+    ///
+    /// A digest over all three: a holder chooses the fact, and must not be able to give a hop of its own the id of an
+    /// ancestor's or a sibling's, and then end that by ending its own.
+    pub fn id_of(signed_by: &PublicKey, nonce: BlockId, holder: &PublicKey) -> BlockId {
+        let named = [b"writ hop\0".as_slice(), signed_by.as_bytes(), nonce.as_bytes(), holder.as_bytes()].concat();
+        let digest = sha256(&named);
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        BlockId::from_bytes(id)
+    }
 }
 
 impl Chain {

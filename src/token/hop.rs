@@ -18,7 +18,7 @@ use crate::token::verify::TokenError;
 pub struct NewHop {
     /// Its key.
     pub holder: PublicKey,
-    /// Fresh random bytes.
+    /// Fresh random bytes: what [`Hop::id_of`](crate::token::Hop::id_of) makes the hop's id of.
     pub id: BlockId,
     /// The last moment it may use the token (inclusive).
     pub expires: Timestamp,

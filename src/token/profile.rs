@@ -235,11 +235,14 @@ impl Block {
 
     fn hop_facts(&self, signed_by: PublicKey) -> Result<Hop, Rule> {
         self.no_fact_twice()?;
+        let holder = self.one("cnf", key, "`cnf` of a hop stands once, an Ed25519 public key of 32 bytes")?;
+        let nonce =
+            self.one("id", |values| id(values).map(BlockId::from_bytes), "`id` of a hop stands once, 16 bytes")?;
         Ok(Hop {
             block: self.index,
             signed_by,
-            holder: self.one("cnf", key, "`cnf` of a hop stands once, an Ed25519 public key of 32 bytes")?,
-            id: self.one("id", |values| id(values).map(BlockId::from_bytes), "`id` of a hop stands once, 16 bytes")?,
+            holder,
+            id: Hop::id_of(&signed_by, nonce, &holder),
             expires: self.one(
                 "exp",
                 nonzero_date,

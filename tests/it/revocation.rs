@@ -8,11 +8,12 @@ use writ::clock::{Monotonic, Timestamp};
 use writ::id::{BlockId, GrantId};
 use writ::revocation::{Entry, Lease, Loan, NotLive, RevocationSet, Statement, Target, Use};
 use writ::token::chain::Authority;
+use writ::token::hop::NewHop;
 use writ::token::proof::{BearerRule, bear};
 use writ::token::verify::current;
 use writ::token::{Chain, HeldToken, RawToken};
 
-use crate::tokens::{accepted, at, authority, delegated, expected, keys, minted, new_hop, public, verified};
+use crate::tokens::{accepted, at, authority, delegated, expected, hop_id, keys, minted, new_hop, public, verified};
 
 fn entry(seq: u64, target: Target) -> Entry {
     Entry { seq, target, at: at(0), forget_after: at(3600) }
@@ -56,12 +57,28 @@ fn revoking_the_authority_block_kills_every_descendant() {
 
 #[test]
 fn revoking_a_middle_hop_kills_what_is_below_and_spares_ancestors_and_siblings() {
-    assert_eq!(deaths(Target::Block(BlockId::from_bytes([2; 16]))), [false, true, true, false]);
+    assert_eq!(deaths(Target::Block(hop_id(1, 2))), [false, true, true, false]);
 }
 
 #[test]
 fn revoking_a_leaf_kills_the_leaf_alone() {
-    assert_eq!(deaths(Target::Block(BlockId::from_bytes([3; 16]))), [false, false, true, false]);
+    assert_eq!(deaths(Target::Block(hop_id(2, 3))), [false, false, true, false]);
+}
+
+/// A holder chooses the `id` of its hops. One that copies an ancestor's or a sibling's names its own hop all the same.
+#[test]
+fn a_hop_that_copies_the_id_of_another_block_dies_alone() {
+    let [root, child, grandchild, sibling] = family();
+    let copies = |id: BlockId| delegated(&child, 2, &NewHop { id, ..new_hop(8) });
+    for id in [authority().id, hop_id(1, 2), BlockId::from_bytes([2; 16]), BlockId::from_bytes([4; 16])] {
+        let imitation = copies(id);
+        let last = verified(&imitation).unwrap().block_ids().last().unwrap();
+        let set = revoked([Target::Block(last)]);
+        assert!(kills(&set, &imitation));
+        for spared in [&root, &child, &grandchild, &sibling] {
+            assert!(!kills(&set, spared), "{id}");
+        }
+    }
 }
 
 #[test]
@@ -73,7 +90,7 @@ fn revoking_a_key_kills_every_chain_it_stands_in() {
 #[test]
 fn a_hop_made_after_the_revocation_is_dead_too() {
     let [_, child, ..] = family();
-    let set = revoked([Target::Block(BlockId::from_bytes([2; 16]))]);
+    let set = revoked([Target::Block(hop_id(1, 2))]);
     assert!(kills(&set, &delegated(&child, 2, &new_hop(9))));
 }
 

@@ -79,6 +79,11 @@ pub(crate) fn new_hop(to: u8) -> NewHop {
     }
 }
 
+/// The id of the hop that key `from` makes with [`new_hop`] to key `to`.
+pub(crate) fn hop_id(from: u8, to: u8) -> BlockId {
+    writ::token::Hop::id_of(&public(from), BlockId::from_bytes([to; 16]), &public(to))
+}
+
 pub(crate) fn delegated(token: &RawToken, from: u8, hop: &NewHop) -> RawToken {
     hop::delegate(token, &pair(from), hop, &[hop.id.as_bytes()[0]; 32], &Limits::default()).unwrap()
 }

@@ -8,7 +8,7 @@ use writ::clock::Clock as _;
 use writ::key::{KeyPair, PublicKey};
 use writ::revocation::RevocationSet;
 use writ::token::hop::{Narrowing, NewHop, delegate};
-use writ::token::{Chain, Limits, RawToken, RootKeys, verify};
+use writ::token::{Chain, Hop, Limits, RawToken, RootKeys, verify};
 
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{TestAuthority, TestEdge, random, start};
@@ -281,7 +281,7 @@ async fn a_token_shows_any_of_its_blocks_and_no_other() {
     let receipt = test.post("/v1/revocations", json!({ "token": child.text() })).await.ok();
     assert_eq!(
         receipt["target"],
-        format!("block:{}", hop.id),
+        format!("block:{}", Hop::id_of(&agent.key.public(), hop.id, &hop.holder)),
         "the last holder's block, minted offline and never seen"
     );
     let root = chain(&test, &parent).await.authority().id;
