@@ -139,6 +139,8 @@ names! {
     EdgeName, "an edge name";
     /// A set of edges that share an audience; a writ is minted for one.
     AudienceName, "an audience name";
+    /// A service that asks the authority whether writs are active.
+    RelyingName, "a relying service's name";
     /// A person or machine that administers the authority.
     OperatorName, "an operator name";
     /// An identity provider, as the settings call it.

@@ -28,3 +28,30 @@ GRANT SELECT, INSERT, DELETE ON emergency_stop TO writ_authority;
 
 -- Operators who leave.
 GRANT DELETE ON operator TO writ_authority;
+
+-- Entries of the revocation log that holders made, by the ids from the root of the writ: they are limited. Not a log.
+CREATE TABLE witnessed (
+    seq BIGINT PRIMARY KEY,
+    path TEXT COLLATE "C" NOT NULL,
+    forget_after BIGINT NOT NULL
+);
+CREATE INDEX witnessed_path ON witnessed (path, forget_after);
+CREATE INDEX witnessed_forget_after ON witnessed (forget_after);
+GRANT SELECT, INSERT, DELETE ON witnessed TO writ_authority;
+
+-- Services that may ask whether a writ is active.
+CREATE TABLE relying_service (
+    tenant TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL UNIQUE,
+    audience TEXT COLLATE "C" NOT NULL,
+    created BIGINT NOT NULL,
+    PRIMARY KEY (tenant, name)
+);
+GRANT SELECT, INSERT, DELETE ON relying_service TO writ_authority;
+
+-- What says beforehand whom a revocation would reach. Null in rows of a version of writ that did not keep it.
+ALTER TABLE issued_writ ADD COLUMN holder TEXT COLLATE "C";
+-- A JSON list.
+ALTER TABLE issued_writ ADD COLUMN services TEXT COLLATE "C";
+CREATE INDEX issued_writ_expires ON issued_writ (expires);

@@ -23,3 +23,28 @@ CREATE TABLE emergency_stop (
     -- The operator; null for a stop that no operator made.
     stopped_by TEXT
 ) STRICT;
+
+-- Entries of the revocation log that holders made, by the ids from the root of the writ: they are limited. Not a log.
+CREATE TABLE witnessed (
+    seq INTEGER PRIMARY KEY,
+    path TEXT NOT NULL,
+    forget_after INTEGER NOT NULL
+) STRICT;
+CREATE INDEX witnessed_path ON witnessed (path, forget_after);
+CREATE INDEX witnessed_forget_after ON witnessed (forget_after);
+
+-- Services that may ask whether a writ is active.
+CREATE TABLE relying_service (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL UNIQUE,
+    audience TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (tenant, name)
+) STRICT;
+
+-- What says beforehand whom a revocation would reach. Null in rows of a version of writ that did not keep it.
+ALTER TABLE issued_writ ADD COLUMN holder TEXT;
+-- A JSON list.
+ALTER TABLE issued_writ ADD COLUMN services TEXT;
+CREATE INDEX issued_writ_expires ON issued_writ (expires);

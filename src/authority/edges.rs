@@ -137,7 +137,8 @@ impl Authority {
         Ok((key, proof))
     }
 
-    fn check_proof(
+    /// Checks a proof by any key for `POST` at a path of the issuer, over `body_sha256` where that is given.
+    pub(super) fn check_proof(
         &self,
         path: &str,
         proof: &str,

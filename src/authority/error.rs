@@ -89,6 +89,20 @@ pub enum AuthorityError {
     /// The last operator stays.
     #[error("this is the last operator: add another one first with `writ operator add`")]
     LastOperator,
+    /// What a holder shows is not its own to end. One answer for a chain without it, and for a block above it.
+    #[error("a holder can revoke the block that made it a holder, and those below it: `writ inspect` shows the chain")]
+    NotYours,
+    /// A holder shows a writ that was never issued here, though a root key signed it.
+    #[error("this authority has no record of issuing this writ: ask an operator to revoke it")]
+    UnknownWrit,
+    /// Too many revocations by holders.
+    #[error("too many revocations by holders at once, or by this one within a minute: try again shortly")]
+    TooManyWitnesses,
+    /// Holders have filled what the log has room for below a block.
+    #[error(
+        "holders have revoked too much below this writ: revoke a block further up, or ask the holder above or an operator"
+    )]
+    NoRoomForWitnesses,
     /// The idempotency key was used for something else.
     #[error("the idempotency key was used for `{0}` before: use a fresh one")]
     KeyReused(Box<Target>),
@@ -177,6 +191,9 @@ impl AuthorityError {
             Self::Unconfirmed => (S::BAD_REQUEST, "unconfirmed"),
             Self::Stopped => (S::SERVICE_UNAVAILABLE, "stopped"),
             Self::SecondOperator | Self::OperatorTooNew => (S::FORBIDDEN, "second_operator"),
+            Self::NotYours => (S::FORBIDDEN, "not_yours"),
+            Self::UnknownWrit => (S::FORBIDDEN, "unknown_writ"),
+            Self::TooManyWitnesses | Self::NoRoomForWitnesses => (S::TOO_MANY_REQUESTS, "too_many_witnesses"),
             Self::LastOperator => (S::CONFLICT, "last_operator"),
             Self::KeyReused(_) => (S::CONFLICT, "key_reused"),
             Self::UnknownAudience => (S::BAD_REQUEST, "unknown_audience"),
@@ -203,6 +220,16 @@ impl AuthorityError {
             },
             Self::Vault(_) => (S::INTERNAL_SERVER_ERROR, "vault"),
             Self::NoRandomness => (S::SERVICE_UNAVAILABLE, "no_randomness"),
+        }
+    }
+
+    /// After how many seconds to try again, where that is known.
+    pub const fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::TooManyFailures | Self::TooManyWitnesses => Some(1),
+            // Room comes as writs expire.
+            Self::NoRoomForWitnesses => Some(60),
+            _ => None,
         }
     }
 

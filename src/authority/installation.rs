@@ -15,6 +15,7 @@ use crate::authority::log::RevocationLog;
 use crate::authority::presence::Presence;
 use crate::authority::receipt::Receipts;
 use crate::authority::seen::Seen;
+use crate::authority::witness::WitnessLimits;
 use crate::authority::{Authority, AuthorityError, change, change_with, keys, random};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
@@ -182,6 +183,7 @@ impl Authority {
             receipts: Receipts::default(),
             seen: Seen::default(),
             providers,
+            witnesses: WitnessLimits::default(),
             stopping: watch::Sender::new(false),
             limits: Limits::default(),
             store,

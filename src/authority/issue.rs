@@ -1,5 +1,6 @@
 //! Issuing: from an agent's authenticated request to a writ that its grants allow.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::audit::Actor;
 use crate::authority::assertion::{Assertion, InvalidAssertion};
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::clock::Timestamp;
-use crate::id::{AudienceName, BlockId, ProviderName, Subject};
+use crate::id::{AudienceName, BlockId, ProviderName, ServiceName, Subject};
 use crate::identity::VerifiedIdentity;
 use crate::key::sha256;
 use crate::policy::{Grant, Issuance, IssuanceDenied};
@@ -131,7 +132,7 @@ impl From<IssuanceDenied> for IssueError {
 }
 
 /// One answer for an unknown agent and for a signature that does not hold: a stranger learns no names.
-fn not_registered() -> IssueError {
+pub(super) fn not_registered() -> IssueError {
     IssueError::Client(
         "the client assertion is not by a registered agent's key: check the client id and the key with `writ agent list`"
             .into(),
@@ -214,10 +215,7 @@ impl Authority {
         if context.agent.status == AgentStatus::Disabled {
             return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
         }
-        let (id, until) = assertion.single_use(&key);
-        if !self.store.use_once(&id, until, now).await? {
-            return Err(InvalidAssertion("it was used before: make a fresh one for each request").into());
-        }
+        self.use_assertion(assertion, &key, now).await?;
         if context.stopped {
             return Err(AuthorityError::Stopped.into());
         }
@@ -293,6 +291,8 @@ impl Authority {
             issued,
             expires: block.expires,
             epoch,
+            holder: block.holder,
+            services: Some(services_of(&block.capabilities)),
         };
         let detail = json!({
             "agent": writ.agent,
@@ -312,6 +312,12 @@ impl Authority {
         self.store.record_issued(&writ, &event).await?;
         Ok(Issued { token, bound, ttl: issuance.ttl, capabilities: issuance.capabilities })
     }
+}
+
+/// The services of capabilities, each once.
+fn services_of(capabilities: &[Capability]) -> Vec<ServiceName> {
+    let services: BTreeSet<_> = capabilities.iter().map(|capability| capability.service.clone()).collect();
+    services.into_iter().collect()
 }
 
 /// A denial that names the user too, where one was asked for: grants for an agent itself do not count then.

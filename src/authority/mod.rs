@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::audit::{Actor, Change};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::AuthorityTerms;
-use crate::id::TenantName;
+use crate::id::{AgentName, TenantName};
 use crate::identity::Providers;
 use crate::key::KeyPair;
 use crate::policy::Grant;
@@ -24,14 +24,17 @@ use crate::vault::Keyring;
 pub mod agents;
 pub mod assertion;
 pub mod catalog;
+pub mod clients;
 pub mod credentials;
 pub mod edges;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod feed;
 mod fresh;
 pub mod http;
 pub mod installation;
+pub mod introspect;
 pub mod issue;
 pub mod keys;
 pub mod lend;
@@ -46,6 +49,7 @@ pub mod server;
 pub mod shipment;
 pub mod stop;
 pub mod upkeep;
+pub mod witness;
 
 pub use error::AuthorityError;
 pub use installation::{InitError, OpenError};
@@ -57,6 +61,7 @@ use log::RevocationLog;
 use presence::Presence;
 use receipt::Receipts;
 use seen::Seen;
+use witness::WitnessLimits;
 
 /// How long an entry of the log outlives what it kills, for edges whose wall clock is behind.
 const FORGET_MARGIN: Duration = Duration::from_secs(600);
@@ -82,6 +87,7 @@ pub struct Authority {
     receipts: Receipts,
     seen: Seen,
     providers: Providers,
+    witnesses: WitnessLimits,
     /// Says `true` once the process is to stop: long polls end at once.
     stopping: watch::Sender<bool>,
 }
@@ -126,6 +132,11 @@ impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Authority({})", self.issuer())
     }
+}
+
+/// An agent's client id: its name, with its tenant before it unless that is the default one.
+fn client_id(tenant: &TenantName, agent: &AgentName) -> String {
+    if tenant.as_str() == assertion::DEFAULT_TENANT { agent.to_string() } else { format!("{tenant}/{agent}") }
 }
 
 /// Fresh random bytes.

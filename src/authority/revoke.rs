@@ -117,7 +117,7 @@ impl Authority {
     }
 
     /// What is meant, and until when anything of it could be valid.
-    async fn target(&self, what: &Named) -> Result<(Target, Timestamp), AuthorityError> {
+    pub(super) async fn target(&self, what: &Named) -> Result<(Target, Timestamp), AuthorityError> {
         match what {
             Named::Target(Target::Block(id)) => {
                 let issued = self.store.issued(*id).await?;

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::failure::Failure;
-use crate::cli::operate::{agent, audit, credential, grant, key, operator, revoke, service, stop, user, vault};
+use crate::cli::operate::{
+    agent, audit, credential, grant, key, operator, relying, revoke, service, stop, user, vault,
+};
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 
@@ -81,6 +83,9 @@ enum Command {
     Operator(operator::OperatorCommand),
     /// End a writ, a key, an agent, a user's writs, or everything. Returns once no edge serves it.
     Revoke(revoke::RevokeArgs),
+    /// Relying services: who may ask the authority whether a writ is active.
+    #[command(subcommand)]
+    Relying(relying::RelyingCommand),
     /// The stop that `writ revoke everything` makes: who made it, and how another operator lifts it.
     #[command(subcommand)]
     Stop(stop::StopCommand),
@@ -159,6 +164,7 @@ impl Command {
             Self::Grant(command) => online(command.run(context)),
             Self::Operator(command) => online(command.run(context)),
             Self::Revoke(args) => online(args.run(context)),
+            Self::Relying(command) => online(command.run(context)),
             Self::Stop(command) => online(command.run(context)),
             Self::User(command) => online(command.run(context)),
             Self::Audit(command) => online(command.run(context)),

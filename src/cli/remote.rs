@@ -10,10 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cli::failure::Failure;
-use crate::cli::files::read_text;
+use crate::cli::files::{random, read_text};
+use crate::clock::Timestamp;
 use crate::dial::{Answer, AuthorityClient, AuthorityUrl, TrustedRoots};
 use crate::id::TenantName;
+use crate::key::{KeyPair, sha256};
 use crate::secret::Secret;
+use crate::token::chain::ProofCovers;
+use crate::token::proof::{ProvenRequest, make};
 
 /// The file that `writ init --save-secret` writes beside `writ.toml`.
 pub(crate) const SECRET_FILE: &str = "operator-secret";
@@ -103,6 +107,11 @@ pub(crate) fn trusted_roots(ca: Option<&Path>) -> Result<TrustedRoots, Failure> 
 }
 
 impl OperatorArgs {
+    /// The same authority, for calls that need no operator.
+    pub(crate) const fn remote(&self) -> &RemoteArgs {
+        &self.remote
+    }
+
     /// An authority for an operator's calls.
     pub(crate) fn open(&self) -> Result<Remote, Failure> {
         let secret = Some(self.secret()?);
@@ -168,6 +177,26 @@ impl Remote {
     ) -> Result<T, Failure> {
         let body = serde_json::to_vec(body)?;
         read(&self.client, &self.call(method, path, Some(body)).await?)
+    }
+
+    /// `POST` with a JSON body and a proof by `key` over it, for the issuer, at whatever replica is called.
+    pub(crate) async fn send_proven<T: DeserializeOwned>(
+        &self,
+        issuer: &str,
+        path: &str,
+        key: &KeyPair,
+        body: &impl Serialize,
+        now: Timestamp,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body)?;
+        let url = format!("{issuer}{path}");
+        let request = ProvenRequest { method: "POST", url: &url, query: None, body_sha256: Some(sha256(&body)) };
+        let covers = ProofCovers { query: false, body: true };
+        let proof = make(key, &request, None, covers, None, &random()?, now);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("dpop", HeaderValue::from_str(&proof)?);
+        read(&self.client, &self.client.call(Method::POST, path, headers, body.into(), TIMEOUT).await?)
     }
 
     /// `DELETE`

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Change;
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, GrantId, Subject, TenantName};
+use crate::id::{AgentName, BlockId, GrantId, ServiceName, Subject, TenantName};
 use crate::key::PublicKey;
 use crate::policy::Grant;
 use crate::revocation::Entry;
@@ -72,6 +72,10 @@ pub struct IssuedWrit {
     pub expires: Timestamp,
     /// The log's head when it was minted.
     pub epoch: u64,
+    /// The key it was minted for; `None` for a bearer writ, or where that was not kept.
+    pub holder: Option<PublicKey>,
+    /// The services at which it has a capability; `None` where that was not kept.
+    pub services: Option<Vec<ServiceName>>,
 }
 
 /// Agents, grants and issuance.

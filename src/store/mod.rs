@@ -13,10 +13,13 @@ pub mod catalog;
 pub mod credentials;
 pub mod edges;
 pub mod installation;
+pub mod reach;
+pub mod relying;
 pub mod revocations;
 pub mod stops;
 pub mod url;
 pub mod users;
+pub mod witnessed;
 
 mod database;
 mod hint;
@@ -36,14 +39,30 @@ pub use catalog::{CatalogStore, StoredCatalog};
 pub use credentials::{CredentialKey, CredentialRecord, Credentials};
 pub use edges::{Edge, Edges, JoinTicket};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
+pub use reach::{Reach, Reaching};
+pub use relying::{RelyingService, RelyingServices};
 pub use revocations::{Heads, NewRevocation, Revocations};
 pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
 pub use users::Users;
+pub use witnessed::{WitnessedRevocation, Witnesses};
 
 /// Everything an authority keeps.
 pub trait Store:
-    Health + Installations + Agents + CatalogStore + Credentials + Revocations + Stops + Edges + AuditLog + Users + 'static
+    Health
+    + Installations
+    + Agents
+    + CatalogStore
+    + Credentials
+    + Revocations
+    + Witnesses
+    + Stops
+    + RelyingServices
+    + Reaching
+    + Edges
+    + AuditLog
+    + Users
+    + 'static
 {
 }
 
@@ -54,7 +73,10 @@ impl<T> Store for T where
         + CatalogStore
         + Credentials
         + Revocations
+        + Witnesses
         + Stops
+        + RelyingServices
+        + Reaching
         + Edges
         + AuditLog
         + Users

@@ -84,12 +84,17 @@ impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for SecretBody<T> {
 
     async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
         let bytes = zeroize::Zeroizing::new(json_bytes(request).await?.to_vec());
-        serde_json::from_slice(&bytes).map(Self).map_err(|_| {
-            AuthorityError::Malformed(
-                "the body is not JSON with exactly the members that `spec/openapi.json` lists, secrets as text".into(),
-            )
-        })
+        parse_secret(&bytes).map(Self)
     }
+}
+
+/// Reads JSON that holds a secret; the message quotes nothing of it.
+pub(super) fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AuthorityError> {
+    serde_json::from_slice(bytes).map_err(|_| {
+        AuthorityError::Malformed(
+            "the body is not JSON with exactly the members that `spec/openapi.json` lists, secrets as text".into(),
+        )
+    })
 }
 
 async fn json_bytes(request: Request) -> Result<Bytes, AuthorityError> {

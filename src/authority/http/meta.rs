@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::TOKEN_PATH;
 use super::problem::Problem;
 use super::token::{CLIENT_CREDENTIALS, TOKEN_EXCHANGE};
+use super::{INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH};
 use crate::authority::{Authority, AuthorityError};
 
 /// Authorization server metadata (RFC 8414).
@@ -17,10 +17,16 @@ use crate::authority::{Authority, AuthorityError};
 pub(super) struct Metadata {
     issuer: String,
     token_endpoint: String,
+    revocation_endpoint: String,
+    introspection_endpoint: String,
     grant_types_supported: [&'static str; 2],
     response_types_supported: [&'static str; 0],
     token_endpoint_auth_methods_supported: [&'static str; 1],
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
+    revocation_endpoint_auth_methods_supported: [&'static str; 1],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
+    introspection_endpoint_auth_methods_supported: [&'static str; 1],
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
     dpop_signing_alg_values_supported: [&'static str; 2],
 }
 
@@ -31,10 +37,16 @@ pub(super) async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Me
     Json(Metadata {
         issuer: authority.issuer().into(),
         token_endpoint: format!("{}{TOKEN_PATH}", authority.issuer()),
+        revocation_endpoint: format!("{}{REVOKE_PATH}", authority.issuer()),
+        introspection_endpoint: format!("{}{INTROSPECT_PATH}", authority.issuer()),
         grant_types_supported: [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
         response_types_supported: [],
         token_endpoint_auth_methods_supported: ["private_key_jwt"],
         token_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
+        revocation_endpoint_auth_methods_supported: ["private_key_jwt"],
+        revocation_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
+        introspection_endpoint_auth_methods_supported: ["private_key_jwt"],
+        introspection_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
         dpop_signing_alg_values_supported: ["EdDSA", "Ed25519"],
     })
 }

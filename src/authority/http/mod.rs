@@ -20,19 +20,25 @@ mod audit;
 mod credentials;
 mod edge;
 mod edges;
+mod explain;
 mod extract;
 mod grants;
 mod installation;
 mod keys;
 mod meta;
 mod my;
+mod oauth;
 mod problem;
+mod relying;
 mod revocations;
 mod services;
 mod stop;
 mod token;
+mod witness;
 
+pub use oauth::{INTROSPECT_PATH, REVOKE_PATH};
 pub use problem::Problem;
+pub use witness::WITNESS_PATH;
 
 /// The token endpoint.
 pub const TOKEN_PATH: &str = "/oauth/token";
@@ -87,6 +93,8 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(installation::remove_operator))
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::show))
+        .routes(routes!(explain::explain))
+        .routes(routes!(witness::revoke))
         .routes(routes!(stop::suspended))
         .routes(routes!(stop::reactivate))
         .routes(routes!(stop::stop))
@@ -97,7 +105,11 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(my::writs))
         .routes(routes!(my::revoke))
         .routes(routes!(my::logout))
+        .routes(routes!(relying::add, relying::list))
+        .routes(routes!(relying::remove))
         .routes(routes!(token::token))
+        .routes(routes!(oauth::revoke))
+        .routes(routes!(oauth::introspect))
         .routes(routes!(edge::join))
         .routes(routes!(edge::feed))
         .routes(routes!(edge::lend))

@@ -45,6 +45,22 @@ pub(super) struct RevocationBody {
     confirm: bool,
 }
 
+impl RevocationBody {
+    /// What is asked for.
+    pub(super) fn into_request(self) -> Result<RevocationRequest, AuthorityError> {
+        let what = match (self.target, self.token, self.block) {
+            (Some(target), None, None) => Named::Target(target),
+            (None, Some(token), block) => Named::Token { token, block },
+            _ => {
+                let message = "give either `target`, or `token` with or without `block`";
+                return Err(AuthorityError::Malformed(message.into()));
+            }
+        };
+        let Self { reason, idempotency_key, confirm, .. } = self;
+        Ok(RevocationRequest { what, reason, idempotency_key, confirm })
+    }
+}
+
 /// A signed statement that no edge serves it any more. `spec/authority.md` defines the signed text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReceiptView {
@@ -168,13 +184,7 @@ pub(super) async fn revoke(
     Administrator(by): Administrator,
     SecretBody(body): SecretBody<RevocationBody>,
 ) -> Result<Json<ReceiptView>, AuthorityError> {
-    let what = match (body.target, body.token, body.block) {
-        (Some(target), None, None) => Named::Target(target),
-        (None, Some(token), block) => Named::Token { token, block },
-        _ => return Err(AuthorityError::Malformed("give either `target`, or `token` with or without `block`".into())),
-    };
-    let RevocationBody { reason, idempotency_key, confirm, .. } = body;
-    Ok(Json(authority.revoke(&by, RevocationRequest { what, reason, idempotency_key, confirm }).await?.into()))
+    Ok(Json(authority.revoke(&by, body.into_request()?).await?.into()))
 }
 
 /// The most entries of the log in one answer.

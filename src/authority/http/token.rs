@@ -18,13 +18,13 @@ use crate::authority::{Authority, AuthorityError};
 use crate::identity::TokenKind;
 use crate::token::Capability;
 
-const FORM_BYTES_MAX: usize = 32 << 10;
+pub(super) const FORM_BYTES_MAX: usize = 32 << 10;
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A token request. Parameters that are not listed are ignored (RFC 6749 section 3.2); none may stand twice.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -112,6 +112,7 @@ impl From<AuthorityError> for TokenRefused {
 
 impl IntoResponse for TokenRefused {
     fn into_response(self) -> Response {
+        let mut headers = HeaderMap::new();
         let (status, error, description) = match self {
             Self::Request(message) => (StatusCode::BAD_REQUEST, "invalid_request", message),
             Self::GrantType => (
@@ -133,11 +134,14 @@ impl IntoResponse for TokenRefused {
             Self::Issue(IssueError::Authority(error)) => {
                 problem::log(&error);
                 let (status, _) = error.status_and_code();
-                let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+                let unavailable = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+                if let Some(seconds) = error.retry_after_s() {
+                    headers.insert(header::RETRY_AFTER, seconds.into());
+                }
                 (status, if unavailable { "temporarily_unavailable" } else { "server_error" }, error.detail())
             }
         };
-        (status, Json(TokenProblem { error, error_description: describable(&description) })).into_response()
+        (status, headers, Json(TokenProblem { error, error_description: describable(&description) })).into_response()
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod edge;
 pub(crate) mod grant;
 pub(crate) mod key;
 pub(crate) mod operator;
+pub(crate) mod relying;
 pub(crate) mod revoke;
 pub(crate) mod service;
 mod shown;

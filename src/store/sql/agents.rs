@@ -57,6 +57,8 @@ pub(super) fn issued_writ(row: &mut Row) -> Result<IssuedWrit, StoreError> {
         issued: row.time()?,
         expires: row.time()?,
         epoch: row.int()?,
+        holder: row.parse_or_null()?,
+        services: if row.next_is_null() { None } else { Some(row.json()?) },
     })
 }
 
@@ -203,8 +205,8 @@ impl Agents for SqlStore {
         let mut write = self.write().await?;
         write.conflict("a writ of that id");
         write.change(
-            "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch, holder, services) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             vec![
                 text(&writ.id),
                 text(&writ.tenant),
@@ -215,14 +217,16 @@ impl Agents for SqlStore {
                 time(writ.issued),
                 time(writ.expires),
                 count(writ.epoch),
+                text_or_null(writ.holder.as_ref()),
+                writ.services.as_ref().map_or(Ok(Value::Null), json)?,
             ],
         );
         write.commit(writ.issued, event).await
     }
 
     async fn issued(&self, id: BlockId) -> Result<Option<IssuedWrit>, StoreError> {
-        let sql =
-            "SELECT id, tenant, agent, subject, session, grants, issued, expires, epoch FROM issued_writ WHERE id = $1";
+        let sql = "SELECT id, tenant, agent, subject, session, grants, issued, expires, epoch, holder, services \
+                   FROM issued_writ WHERE id = $1";
         read_first(self.read(sql, vec![text(&id)]).await?, "issued_writ", issued_writ)
     }
 

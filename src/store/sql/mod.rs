@@ -19,9 +19,12 @@ mod catalog;
 mod credentials;
 mod edges;
 mod installation;
+mod reach;
+mod relying;
 mod revocations;
 mod stops;
 mod users;
+mod witnessed;
 
 /// The store over either database.
 pub(super) struct SqlStore {

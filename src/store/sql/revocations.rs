@@ -12,7 +12,7 @@ use crate::store::{Heads, NewRevocation, Revocations, StoreError};
 /// How many targets one statement asks for: more than a chain of the usual length has.
 const TARGETS_TOGETHER: usize = 24;
 
-fn entry(row: &mut Row) -> Result<Entry, StoreError> {
+pub(super) fn entry(row: &mut Row) -> Result<Entry, StoreError> {
     Ok(Entry { seq: row.int()?, target: row.parse()?, at: row.time()?, forget_after: row.time()? })
 }
 

@@ -45,9 +45,10 @@ impl Users for SqlStore {
     ) -> Result<Vec<IssuedWrit>, StoreError> {
         // A list of a known few targets for each writ, so that the log's size does not matter. Of grants there is a list in the
         // writ's row: there the log's few entries about grants are looked through.
-        let sql = "SELECT w.id, w.tenant, w.agent, w.subject, w.session, w.grants, w.issued, w.expires, w.epoch \
+        let sql = "SELECT w.id, w.tenant, w.agent, w.subject, w.session, w.grants, w.issued, w.expires, w.epoch, w.holder, \
+                   w.services \
                    FROM issued_writ w WHERE w.tenant = $1 AND w.subject = $2 AND w.expires >= $3 \
-                   AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.target = 'block:' || w.id) \
+                   AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.target IN ('block:' || w.id, 'holder:' || w.holder)) \
                    AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.seq > w.epoch AND r.target IN ('everything', \
                    'tenant:' || w.tenant, 'subject:' || w.tenant || '/' || w.subject, 'agent:' || w.tenant || '/' || w.agent, \
                    'acting:' || w.tenant || '/' || w.agent || '/' || w.subject, 'session:' || w.tenant || '/' || w.session)) \

@@ -4,10 +4,13 @@
 //! every edge has it.
 
 mod edges;
+mod explain;
 mod faults;
 mod installation;
+mod oauth;
 mod replicas;
 mod revocations;
 mod routes;
 mod stops;
 mod tokens;
+mod witness;

@@ -17,6 +17,12 @@ const OPEN: &[(&str, &str)] = &[
     ("get", "/v1/keys"),
     // Its callers are agents: `tokens.rs`.
     ("post", "/oauth/token"),
+    // Its callers are agents and holders: `oauth.rs`.
+    ("post", "/oauth/revoke"),
+    // Its callers are relying services: `oauth.rs`.
+    ("post", "/oauth/introspect"),
+    // Its callers are holders: `witness.rs`.
+    ("post", "/v1/revocations/witness"),
     // Their callers are edges: `edges.rs`.
     ("post", "/v1/edge/join"),
     ("post", "/v1/edge/feed"),
@@ -52,8 +58,12 @@ const OPERATORS_ONLY: &[(&str, &str)] = &[
     ("get", "/v1/operators"),
     ("post", "/v1/operators"),
     ("delete", "/v1/operators/{name}"),
+    ("get", "/v1/relying"),
+    ("post", "/v1/relying"),
+    ("delete", "/v1/relying/{name}"),
     ("get", "/v1/revocations"),
     ("post", "/v1/revocations"),
+    ("post", "/v1/revocations/explain"),
     ("get", "/v1/revocations/{seq}"),
     ("get", "/v1/services"),
     ("delete", "/v1/services/{name}"),

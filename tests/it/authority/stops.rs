@@ -18,6 +18,7 @@ for_every_backend!(
     a_user_whom_nobody_has_seen_can_be_revoked,
     everything_stays_stopped_until_another_operator_lifts_it,
     an_operator_who_left_can_do_nothing_and_the_last_one_stays,
+    revoking_twice_or_what_is_over_is_no_error_for_any_kind_and_nothing_takes_it_back,
     however_issuing_and_ending_interleave_no_live_writ_is_left,
 );
 
@@ -155,6 +156,50 @@ async fn an_operator_who_left_can_do_nothing_and_the_last_one_stays(database: &D
     test.delete("/v1/operators/second").await.refused(404, "not_found");
     test.delete("/v1/operators/root").await.refused(409, "last_operator");
     assert_eq!(names().await, ["root"]);
+}
+
+async fn revoking_twice_or_what_is_over_is_no_error_for_any_kind_and_nothing_takes_it_back(database: &Database) {
+    let test = start(database).await;
+    let second = add_operator(&test, "second").await;
+    let (agent, grant) = granted_for(&test, "planner", ALICE).await;
+    let token = ask_for(&test, &agent, ALICE).await.ok()["access_token"].as_str().unwrap().to_owned();
+    let targets = [
+        format!("block:{}", "0".repeat(32)),
+        format!("holder:{}", agent.key.public()),
+        format!("subject:default/{ALICE}"),
+        "session:default/s".into(),
+        "agent:default/planner".into(),
+        format!("acting:default/planner/{ALICE}"),
+        format!("grant:{grant}"),
+        "service:default/notes".into(),
+        "credential:default/notes-key".into(),
+        "tenant:default".into(),
+        "everything".into(),
+    ];
+    // Twice at once, and once more when all of it has long expired.
+    for wait_s in [0, 0, 200_000] {
+        test.clock.advance(Duration::from_secs(wait_s));
+        for target in &targets {
+            let receipt = test.post("/v1/revocations", json!({ "target": target, "confirm": true })).await.ok();
+            assert_eq!(receipt["target"], *target);
+        }
+        test.post("/v1/revocations", json!({ "token": token })).await.ok();
+    }
+    let head = test.get("/v1/revocations").await.ok()["head"].as_u64().unwrap();
+    // What could be mistaken for a way back.
+    assert_eq!(test.post("/v1/users/reactivate", json!({ "subject": ALICE })).await.status, 204);
+    assert_eq!(as_operator(&test, &second, Method::POST, "/v1/stop/lift").await.status, 204);
+    for method in [Method::DELETE, Method::PUT, Method::PATCH] {
+        for path in ["/v1/revocations", "/v1/revocations/1"] {
+            test.call(method.clone(), path, Some(json!({}))).await.refused(405, "no_method");
+        }
+    }
+    assert_eq!(test.get("/v1/revocations").await.ok()["head"], head);
+    assert!(is_dead(&test, &token).await);
+    let listed = test.get("/v1/revocations?limit=1000").await.ok()["entries"].to_string();
+    for target in targets {
+        assert!(listed.contains(&target), "{target}");
+    }
 }
 
 /// What ends the right to a writ, and with which request.

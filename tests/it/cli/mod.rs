@@ -2,6 +2,7 @@
 
 mod dev;
 mod offline;
+mod revoke;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -75,6 +75,8 @@ pub(crate) fn issued(n: u8) -> IssuedWrit {
         issued: AT,
         expires: LATER,
         epoch: 7,
+        holder: Some(key(n)),
+        services: Some(vec![name("mail"), name("notes")]),
     }
 }
 

@@ -24,6 +24,7 @@ mod sqlite;
 mod stops;
 mod tls;
 mod users;
+mod witnessed;
 
 /// A database of a test's own.
 pub(crate) struct Database {

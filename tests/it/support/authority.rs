@@ -374,3 +374,59 @@ impl TestAuthority {
         TestEdge { key: edge.key.clone(), channel: Arc::new(channel) }
     }
 }
+
+impl TestAuthority {
+    /// A fresh proof by `key` for a `POST` of `body` to `path`.
+    pub(crate) fn body_proof(&self, key: &KeyPair, path: &str, body: &[u8]) -> String {
+        let url = format!("{}{path}", self.issuer);
+        let body_sha256 = Some(writ::key::sha256(body));
+        let request = ProvenRequest { method: "POST", url: &url, query: None, body_sha256 };
+        let covers = ProofCovers { query: false, body: true };
+        proof::make(key, &request, None, covers, None, &random(), self.clock.now())
+    }
+
+    /// A holder's revocation, with a token as witness.
+    pub(crate) async fn witness(&self, key: &KeyPair, body: &Value) -> Reply {
+        let path = "/v1/revocations/witness";
+        let body = body.to_string();
+        let proof = self.body_proof(key, path, body.as_bytes());
+        self.json_with_proofs(path, body, &[&proof]).await
+    }
+
+    /// A JSON body with these `DPoP` headers.
+    pub(crate) async fn json_with_proofs(&self, path: &str, body: String, proofs: &[&str]) -> Reply {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for proof in proofs {
+            headers.append("dpop", HeaderValue::from_str(proof).unwrap());
+        }
+        self.raw(Method::POST, path, headers, body).await
+    }
+
+    /// A form, with a proof over it by `key` if one is given.
+    pub(crate) async fn oauth(&self, path: &str, form: &[(String, String)], key: Option<&KeyPair>) -> Reply {
+        let body = serde_urlencoded::to_string(form).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        if let Some(key) = key {
+            let proof = self.body_proof(key, path, body.as_bytes());
+            headers.insert("dpop", HeaderValue::from_str(&proof).unwrap());
+        }
+        self.raw(Method::POST, path, headers, body).await
+    }
+
+    /// The token, delegated offline to `to` by a hop named `id`. Nobody but the caller sees it.
+    pub(crate) fn delegated(&self, token: &str, from: &KeyPair, to: &KeyPair, id: [u8; 16]) -> String {
+        let limits = writ::token::Limits::default();
+        let hop = writ::token::hop::NewHop {
+            holder: to.public(),
+            id: writ::id::BlockId::from_bytes(id),
+            expires: self.clock.now().after(Duration::from_secs(600)),
+            not_before: None,
+            agent: None,
+            narrowing: writ::token::hop::Narrowing::default(),
+        };
+        let token = writ::token::RawToken::parse(token, &limits).unwrap();
+        writ::token::hop::delegate(&token, from, &hop, &random(), &limits).unwrap().text().to_owned()
+    }
+}

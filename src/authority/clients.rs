@@ -1,0 +1,126 @@
+//! Who calls the revocation and introspection endpoints: agents and relying services, by `private_key_jwt`.
+
+use serde_json::json;
+
+use crate::audit::Actor;
+use crate::authority::assertion::{Assertion, InvalidAssertion};
+use crate::authority::issue::{IssueError, not_registered};
+use crate::authority::{Authority, AuthorityError, change, change_with};
+use crate::clock::Timestamp;
+use crate::id::{AudienceName, OperatorName, RelyingName, TenantName};
+use crate::key::PublicKey;
+use crate::store::{Agent, AgentStatus, RelyingService};
+
+/// How a client says who it is.
+#[derive(Debug)]
+pub struct ClientCredentials {
+    /// The assertion by its registered key.
+    pub assertion: String,
+    /// The client id, where the request names it beside the assertion.
+    pub client_id: Option<String>,
+}
+
+impl Authority {
+    /// Reads the assertion of a request to `endpoint`. Its signature is unchecked.
+    pub(super) fn read_assertion(
+        &self,
+        client: &ClientCredentials,
+        endpoint: &str,
+        now: Timestamp,
+    ) -> Result<Assertion, InvalidAssertion> {
+        let assertion = Assertion::read(&client.assertion, [self.issuer(), endpoint], now)?;
+        if client.client_id.as_ref().is_some_and(|id| *id != assertion.client) {
+            return Err(InvalidAssertion("its `iss` is not the `client_id` of the request"));
+        }
+        Ok(assertion)
+    }
+
+    /// Uses up an assertion that `key` signed.
+    pub(super) async fn use_assertion(
+        &self,
+        assertion: &Assertion,
+        key: &PublicKey,
+        now: Timestamp,
+    ) -> Result<(), IssueError> {
+        let (id, until) = assertion.single_use(key);
+        if !self.store.use_once(&id, until, now).await? {
+            return Err(InvalidAssertion("it was used before: make a fresh one for each request").into());
+        }
+        Ok(())
+    }
+
+    /// The agent that calls `endpoint`. The assertion is used up.
+    pub async fn agent_client(&self, client: &ClientCredentials, endpoint: &str) -> Result<Agent, IssueError> {
+        let now = self.now();
+        let assertion = self.read_assertion(client, endpoint, now)?;
+        let found = match assertion.kid {
+            Some(key) => self.store.agent_by_key(&key).await?,
+            None => self.store.agents(&assertion.tenant).await?.into_iter().find(|agent| agent.name == assertion.agent),
+        };
+        let agent = found.filter(|agent| agent.name == assertion.agent && agent.tenant == assertion.tenant);
+        let agent = agent.filter(|agent| assertion.is_by(&agent.key)).ok_or_else(not_registered)?;
+        if agent.status == AgentStatus::Disabled {
+            return Err(IssueError::Client(AuthorityError::Disabled(agent.name).to_string()));
+        }
+        self.use_assertion(&assertion, &agent.key, now).await?;
+        Ok(agent)
+    }
+
+    /// The relying service that calls `endpoint`. The assertion is used up.
+    pub async fn relying_client(
+        &self,
+        client: &ClientCredentials,
+        endpoint: &str,
+    ) -> Result<RelyingService, IssueError> {
+        let now = self.now();
+        let assertion = self.read_assertion(client, endpoint, now)?;
+        let named = |service: &RelyingService| {
+            service.name.as_str() == assertion.agent.as_str() && service.tenant == assertion.tenant
+        };
+        let found = match assertion.kid {
+            Some(key) => self.store.relying_by_key(&key).await?.filter(named),
+            None => self.store.relying(&assertion.tenant).await?.into_iter().find(named),
+        };
+        let service = found.filter(|service| assertion.is_by(&service.key)).ok_or_else(|| {
+            IssueError::Client(
+                "the client assertion is not by a registered relying service's key: check it with `writ relying list`"
+                    .into(),
+            )
+        })?;
+        self.use_assertion(&assertion, &service.key, now).await?;
+        Ok(service)
+    }
+
+    /// Registers a relying service: it may ask about the writs of one tenant for one deployment.
+    pub async fn add_relying(
+        &self,
+        by: &OperatorName,
+        tenant: TenantName,
+        name: RelyingName,
+        key: PublicKey,
+        audience: Option<AudienceName>,
+    ) -> Result<RelyingService, AuthorityError> {
+        let service = RelyingService { tenant, name, key, audience: self.audience(audience)?, created: self.now() };
+        let detail = json!({ "key": key, "audience": service.audience });
+        let actor = Actor::Operator(by.clone());
+        let event = change_with(actor, "relying.add", &service.name, Some(&service.tenant), detail);
+        self.store.add_relying(&service, &event).await?;
+        Ok(service)
+    }
+
+    /// A tenant's relying services, by name.
+    pub async fn relying(&self, tenant: &TenantName) -> Result<Vec<RelyingService>, AuthorityError> {
+        Ok(self.store.relying(tenant).await?)
+    }
+
+    /// Removes a relying service: its key counts no longer.
+    pub async fn remove_relying(
+        &self,
+        by: &OperatorName,
+        tenant: &TenantName,
+        name: &RelyingName,
+    ) -> Result<(), AuthorityError> {
+        let event = change(Actor::Operator(by.clone()), "relying.remove", name, Some(tenant));
+        Ok(self.store.remove_relying(tenant, name, self.now(), &event).await?)
+    }
+}
