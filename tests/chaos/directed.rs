@@ -17,7 +17,7 @@ use writ::clock::{Clock as _, SystemClock};
 use crate::http::request;
 use crate::load::head_of;
 use crate::proxy::Link;
-use crate::system::{Edge, IN_THE_END, Size, System, elapsed, eventually};
+use crate::system::{Edge, IN_THE_END, Size, System, Ways, elapsed, eventually};
 use crate::upstream::{Mark, Seen};
 use crate::writs::{Agent, Family, Writ, Writs};
 
@@ -34,7 +34,7 @@ struct Stage {
 
 impl Stage {
     async fn set(authorities: usize, lease_ms: u64) -> Self {
-        let size = Size { authorities, edges: 1, lease_ms };
+        let size = Size { authorities, edges: 1, lease_ms, ways: Ways::Breakable };
         let system = System::raise(size, Duration::from_millis(1)).await;
         let agent = Agent::register(&system, "agent").await;
         Self { system, writs: Writs::default(), agent, next: AtomicU64::new(0) }

@@ -7,12 +7,12 @@ use crate::check::findings;
 use crate::faults::plan;
 use crate::load::{Run, Tally};
 use crate::random::Random;
-use crate::system::{IN_THE_END, Size, System, elapsed};
+use crate::system::{IN_THE_END, Size, System, Ways, elapsed};
 use writ::clock::{Clock as _, SystemClock};
 
 const SECONDS: u64 = 15;
 /// Shorter than the default: leases end more often in the same time.
-const SIZE: Size = Size { authorities: 2, edges: 5, lease_ms: 500 };
+const SIZE: Size = Size { authorities: 2, edges: 5, lease_ms: 500, ways: Ways::Breakable };
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {

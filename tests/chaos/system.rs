@@ -30,6 +30,16 @@ pub(crate) struct Size {
     pub(crate) authorities: usize,
     pub(crate) edges: usize,
     pub(crate) lease_ms: u64,
+    pub(crate) ways: Ways,
+}
+
+/// How the processes reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ways {
+    /// Through fault proxies.
+    Breakable,
+    /// Directly, but for the first edge's: a proxy on every way would be measured with the rest.
+    Direct,
 }
 
 /// Everything but the callers.
@@ -41,6 +51,7 @@ pub(crate) struct System {
     pub(crate) authorities: Vec<Authority>,
     pub(crate) upstream: Upstream,
     pub(crate) postgres: Server,
+    ways: Ways,
     dir: Option<TempDir>,
 }
 
@@ -181,7 +192,11 @@ impl System {
         for n in 0..size.authorities {
             let at = if n == 0 { listen } else { free_address() };
             let store = Proxy::start(Behind::Unix(postgres.socket())).await;
-            authorities.push(authority(dir.path(), n, at, &issuer, store, &database, size.lease_ms));
+            let url = match size.ways {
+                Ways::Breakable => format!("postgres://postgres@{}/{database}", store.address),
+                Ways::Direct => postgres.text_url("postgres", &database),
+            };
+            authorities.push(authority(dir.path(), n, at, &issuer, store, &url, size.lease_ms));
         }
         let mut system = Self {
             http: Http::new(),
@@ -191,6 +206,7 @@ impl System {
             authorities,
             upstream,
             postgres,
+            ways: size.ways,
             dir: Some(dir),
         };
         for authority in &system.authorities {
@@ -222,9 +238,7 @@ impl System {
 
     /// Checks every chain of the audit log by the command line; what it says if one is broken.
     pub(crate) fn audit_broken(&self) -> Option<String> {
-        let output = command(self.dir(), &self.operators(&["audit", "verify"])).output().unwrap();
-        let told = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (!output.status.success()).then(told)
+        refused(command(self.dir(), &self.operators(&["audit", "verify"])))
     }
 
     /// One more, joined and serving.
@@ -239,7 +253,11 @@ impl System {
             let address = authority.url.strip_prefix("http://").unwrap().parse().unwrap();
             feeds.push(Proxy::start(Behind::Tcp(address)).await);
         }
-        let urls: Vec<String> = feeds.iter().map(|feed| format!("\"http://{}\"", feed.address)).collect();
+        let direct = self.ways == Ways::Direct && !self.edges.is_empty();
+        let urls: Vec<String> = match direct {
+            true => self.authorities.iter().map(|authority| format!("\"{}\"", authority.url)).collect(),
+            false => feeds.iter().map(|feed| format!("\"http://{}\"", feed.address)).collect(),
+        };
         let at = free_address();
         let settings = format!(
             "listen = [\"{at}\"]\norigin = \"http://{at}\"\nstate = \"state\"\nauthorities = [{}]\n",
@@ -331,7 +349,7 @@ fn authority(
     at: SocketAddr,
     issuer: &str,
     store: Proxy,
-    database: &str,
+    store_url: &str,
     lease_ms: u64,
 ) -> Authority {
     let name = format!("authority-{n}");
@@ -339,8 +357,7 @@ fn authority(
     fs::create_dir_all(&home).unwrap();
     let settings = format!(
         "[authority]\nlisten = \"{at}\"\nissuer = \"{issuer}\"\nlease_ms = {lease_ms}\ncheckpoint_every_s = 2\n\
-         [store]\nurl = \"postgres://postgres@{}/{database}\"\n[vault]\nkek_files = [\"../authority-0/kek\"]\n",
-        store.address
+         [store]\nurl = \"{store_url}\"\n[vault]\nkek_files = [\"../authority-0/kek\"]\n"
     );
     fs::write(home.join("writ.toml"), settings).unwrap();
     let process = Process::new(&name, &home, &["serve", "--log", "warn"]);
@@ -377,6 +394,13 @@ fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(args).current_dir(dir).env_clear().stdin(Stdio::null());
     command
+}
+
+/// What a command says that does not succeed.
+fn refused(mut command: Command) -> Option<String> {
+    let output = command.output().unwrap();
+    let told = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (!output.status.success()).then(told)
 }
 
 /// Runs `writ`, which must succeed.
