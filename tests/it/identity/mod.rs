@@ -9,4 +9,5 @@ mod keys;
 mod logout;
 mod mine;
 mod provider;
+mod real;
 mod tokens;
