@@ -55,3 +55,26 @@ ALTER TABLE issued_writ ADD COLUMN holder TEXT COLLATE "C";
 -- A JSON list.
 ALTER TABLE issued_writ ADD COLUMN services TEXT COLLATE "C";
 CREATE INDEX issued_writ_expires ON issued_writ (expires);
+
+-- What can affect nothing any more leaves its table through these alone: an hour after its time, by the server's own clock,
+-- a bounded number at once. The authority's role still may not delete.
+CREATE FUNCTION forget_revocations(at_most BIGINT) RETURNS BIGINT
+    LANGUAGE sql SECURITY DEFINER SET search_path = writ, pg_temp AS $$
+    WITH past AS (
+        SELECT seq FROM writ.revocation
+        WHERE forget_after < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint - 3600000
+        ORDER BY forget_after LIMIT LEAST(at_most, 10000) FOR UPDATE SKIP LOCKED
+    ), gone AS (DELETE FROM writ.revocation WHERE seq IN (SELECT seq FROM past) RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+CREATE FUNCTION forget_issued_writs(at_most BIGINT) RETURNS BIGINT
+    LANGUAGE sql SECURITY DEFINER SET search_path = writ, pg_temp AS $$
+    WITH past AS (
+        SELECT id FROM writ.issued_writ
+        WHERE expires < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint - 3600000
+        ORDER BY expires LIMIT LEAST(at_most, 10000) FOR UPDATE SKIP LOCKED
+    ), gone AS (DELETE FROM writ.issued_writ WHERE id IN (SELECT id FROM past) RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+REVOKE ALL ON FUNCTION forget_revocations(BIGINT), forget_issued_writs(BIGINT) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION forget_revocations(BIGINT), forget_issued_writs(BIGINT) TO writ_authority;

@@ -48,3 +48,9 @@ ALTER TABLE issued_writ ADD COLUMN holder TEXT;
 -- A JSON list.
 ALTER TABLE issued_writ ADD COLUMN services TEXT;
 CREATE INDEX issued_writ_expires ON issued_writ (expires);
+
+-- An entry that can affect nothing any more may leave the log: an hour after its time, by the machine's own clock.
+DROP TRIGGER revocation_is_not_deleted;
+CREATE TRIGGER revocation_that_matters_is_not_deleted BEFORE DELETE ON revocation
+WHEN OLD.forget_after >= (CAST(strftime('%s', 'now') AS INTEGER) - 3600) * 1000
+BEGIN SELECT RAISE(ABORT, 'the revocation log is append-only'); END;

@@ -11,6 +11,9 @@ use crate::authority::{Authority, AuthorityError};
 /// How often the store is asked for news, whatever its hints say.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
+/// How often the store is asked to remove what is over, while there is nothing of it.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 impl Authority {
     /// How long an edge counts as lately registered: longer than any lease, and than the pause between two looks.
     pub(super) fn registered_window(&self) -> Duration {
@@ -24,6 +27,7 @@ impl Authority {
             let mut stopping = authority.stopping.subscribe();
             let mut signed = None;
             let mut next_checkpoint = authority.clock.monotonic().after(authority.terms.checkpoint_every);
+            let mut next_forgetting = authority.clock.monotonic();
             let mut healthy = true;
             while !*stopping.borrow_and_update() {
                 match authority.look().await {
@@ -38,6 +42,12 @@ impl Authority {
                 if authority.clock.monotonic() >= next_checkpoint {
                     authority.sign_audit(&mut signed).await;
                     next_checkpoint = authority.clock.monotonic().after(authority.terms.checkpoint_every);
+                }
+                if authority.clock.monotonic() >= next_forgetting {
+                    // Something is left, as far as the last step shows: soon again, and with pauses for everybody else.
+                    let more = authority.forget_over().await;
+                    let pause = if more { POLL_EVERY } else { FORGET_EVERY };
+                    next_forgetting = authority.clock.monotonic().after(pause);
                 }
                 let hint = async {
                     // A store that cannot be asked for hints is asked for news at the usual pace.
@@ -63,6 +73,17 @@ impl Authority {
         self.log.forget_some(now);
         self.seen.forget(now);
         Ok(())
+    }
+
+    /// Removes from the store some of what is over; answers whether there may be more. Any number of replicas may at once.
+    async fn forget_over(&self) -> bool {
+        match self.store.forget_over().await {
+            Ok(gone) => gone > 0,
+            Err(error) => {
+                tracing::warn!(%error, "what is over was not removed from the store; the next attempt follows");
+                false
+            }
+        }
     }
 
     /// Signs where the authority's own audit chain ends, unless that was signed already.

@@ -55,6 +55,10 @@ pub(super) trait Database: Send + Sync {
     /// Runs one statement that writes, as a transaction of its own.
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError>;
 
+    /// Removes up to `at_most` rows each of what is over for an hour, by the database's clock: it refuses anything younger.
+    /// Answers how many.
+    async fn forget_over(&self, at_most: u32) -> Result<u64, DbError>;
+
     /// Begins a transaction that writes.
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError>;
 }

@@ -155,6 +155,18 @@ impl Database for Sqlite {
         self.writer.lock().await.query(sql, params).await
     }
 
+    async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {
+        let mut gone = 0;
+        for (table, key, time) in [("revocation", "seq", "forget_after"), ("issued_writ", "id", "expires")] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} \
+                 WHERE {time} < (CAST(strftime('%s', 'now') AS INTEGER) - 3600) * 1000 ORDER BY {time} LIMIT $1) RETURNING 1"
+            );
+            gone += self.write(&sql, vec![Value::Int(at_most.into())]).await?.len() as u64;
+        }
+        Ok(gone)
+    }
+
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {
         let writer = self.writer.clone().lock_owned().await;
         // From here on dropping it rolls back, even while `BEGIN` is still on its way to the thread.

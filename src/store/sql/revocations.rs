@@ -9,6 +9,9 @@ use crate::revocation::{Entry, Target};
 use crate::store::database::{Row, count, read_all, read_first, text, text_or_null, time};
 use crate::store::{Heads, NewRevocation, Revocations, StoreError};
 
+/// How many rows of a table are removed at once: no other statement waits for it long.
+const FORGET_AT_ONCE: u32 = 1000;
+
 /// How many targets one statement asks for: more than a chain of the usual length has.
 const TARGETS_TOGETHER: usize = 24;
 
@@ -129,6 +132,10 @@ impl Revocations for SqlStore {
             latest.extend(read_all(self.read(&sql, params).await?, "revocation", entry)?);
         }
         Ok(latest)
+    }
+
+    async fn forget_over(&self) -> Result<u64, StoreError> {
+        Ok(self.database.forget_over(FORGET_AT_ONCE).await?)
     }
 
     async fn revocation_hint(&self, seq: u64) -> Result<(), StoreError> {

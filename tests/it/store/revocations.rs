@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use writ::clock::Timestamp;
+use writ::clock::{Clock as _, SystemClock, Timestamp};
 use writ::id::GrantId;
 use writ::revocation::{Entry, Target};
-use writ::store::{Heads, NewRevocation, Store};
+use writ::store::{Heads, IssuedWrit, NewRevocation, Store};
 
-use super::make::{AT, LATER, agent, block, change, changes, event, key, name, revocation};
+use super::make::{AT, LATER, agent, block, change, changes, event, issued, key, name, revocation};
 use super::{Database, for_every_backend};
 
 for_every_backend!(
@@ -29,6 +29,9 @@ for_every_backend!(
     a_waiter_waits_no_longer_than_a_while,
     a_waiter_who_is_behind_does_not_wait,
     after_a_restore_the_head_can_be_moved_beyond_what_it_was,
+    what_is_long_over_leaves_the_log_and_nothing_else_does,
+    an_entry_that_matters_cannot_be_deleted,
+    issued_writs_that_are_long_over_are_forgotten,
 );
 
 async fn revoke(db: &Database, target: Target) -> Entry {
@@ -169,6 +172,37 @@ async fn of_each_target_the_latest_entry_is_found(db: &Database) {
     assert_eq!(found, [again]);
 }
 
+/// What a reader who knows the log up to `seen` knows after these places; none if there is a hole, which no later read fills.
+fn read_on(seen: u64, places: impl IntoIterator<Item = u64>) -> Option<u64> {
+    places.into_iter().try_fold(seen, |seen, place| (place == seen + 1).then_some(place))
+}
+
+/// The same reader over a table whose places a sequence gives: two transactions commit in the other order than they drew.
+#[tokio::test]
+async fn the_reader_of_these_tests_notices_that_a_plain_sequence_skips_an_entry() {
+    let server = crate::support::postgres::server().await;
+    let database = server.empty().await;
+    server.sql(&database, "CREATE TABLE log (place BIGSERIAL PRIMARY KEY, target TEXT)").await;
+    let connect = async || {
+        let url = server.text_url("postgres", &database);
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    let (slow, fast, reader) = (connect().await, connect().await, connect().await);
+    slow.batch_execute("BEGIN; INSERT INTO log (target) VALUES ('slow')").await.unwrap();
+    fast.batch_execute("INSERT INTO log (target) VALUES ('fast')").await.unwrap();
+    let after = async |seen: i64| -> Vec<u64> {
+        let rows = reader.query("SELECT place FROM log WHERE place > $1 ORDER BY place", &[&seen]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, i64>(0) as u64).collect()
+    };
+    let early = after(0).await;
+    slow.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(early, [2]);
+    assert_eq!(read_on(0, early), None);
+    assert_eq!(after(2).await, [0; 0], "and who went on from there would never see it");
+}
+
 /// Several authorities write, in every way that appends; one that follows the log sees 1, 2, 3 … and misses none.
 async fn a_reader_never_skips_an_entry_while_many_write(db: &Database) {
     const WRITERS: u8 = 6;
@@ -194,10 +228,7 @@ async fn a_reader_never_skips_an_entry_while_many_write(db: &Database) {
     while seen < u64::from(WRITERS) * u64::from(EACH) {
         db.store.revocation_hint(seen).await.unwrap();
         let entries = db.store.revocations_after(seen, 7).await.unwrap();
-        for entry in entries {
-            assert_eq!(entry.seq, seen + 1, "an entry was skipped");
-            seen = entry.seq;
-        }
+        seen = read_on(seen, entries.iter().map(|entry| entry.seq)).expect("an entry was skipped");
         assert!(db.store.revocation_head().await.unwrap() >= seen);
     }
     for writer in writers {
@@ -280,4 +311,66 @@ async fn after_a_restore_the_head_can_be_moved_beyond_what_it_was(db: &Database)
     assert_eq!(entry.seq, 1_000_002);
     assert_eq!(db.store.revocations_after(1, 10).await.unwrap(), [entry]);
     assert_eq!(db.store.live_revocations(0, u64::MAX, AT, 10).await.unwrap().len(), 2);
+}
+
+fn ago(secs: u64) -> Timestamp {
+    SystemClock.now().before(Duration::from_secs(secs))
+}
+
+async fn until(db: &Database, n: u8, forget_after: Timestamp) -> Entry {
+    let revocation = NewRevocation { forget_after, ..revocation(Target::Block(block(n))) };
+    db.store.revoke(&revocation, &event()).await.unwrap()
+}
+
+async fn what_is_long_over_leaves_the_log_and_nothing_else_does(db: &Database) {
+    until(db, 1, ago(3700)).await;
+    let lately = until(db, 2, ago(3500)).await;
+    until(db, 3, ago(1_000_000_000)).await;
+    let live = until(db, 4, LATER).await;
+    let always = until(db, 5, Entry::FOREVER).await;
+    assert_eq!(db.store.forget_over().await.unwrap(), 2);
+    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), [lately, live, always]);
+    assert_eq!(db.store.forget_over().await.unwrap(), 0);
+    assert_eq!(db.store.revocation_head().await.unwrap(), 5, "the head does not move");
+    assert_eq!(until(db, 6, LATER).await.seq, 6);
+    // What was forgotten can be revoked again.
+    assert_eq!(until(db, 1, LATER).await.seq, 7);
+}
+
+/// Whoever has the authority's rights, with whatever statement.
+async fn an_entry_that_matters_cannot_be_deleted(db: &Database) {
+    let live = [until(db, 1, ago(60)).await, until(db, 2, LATER).await];
+    let url = db.url.to_string();
+    for sql in
+        ["DELETE FROM revocation", "DELETE FROM revocation WHERE seq = 2", "UPDATE revocation SET forget_after = 0"]
+    {
+        match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let refused = rusqlite::Connection::open(path).unwrap().execute(sql, []).unwrap_err();
+                assert!(refused.to_string().contains("append-only"), "{sql}: {refused}");
+            }
+            None => {
+                let (_, database) = url.rsplit_once('/').unwrap();
+                let sql = format!("SET search_path = writ; SET ROLE writ_authority; {sql}");
+                let server = crate::support::postgres::server().await;
+                assert!(server.try_sql("postgres", database, &sql).await.is_err(), "{sql}");
+                let sql =
+                    "SET search_path = writ; SET ROLE writ_authority; SELECT forget_revocations(9223372036854775807)";
+                server.try_sql("postgres", database, sql).await.unwrap();
+            }
+        }
+    }
+    assert_eq!(db.store.forget_over().await.unwrap(), 0);
+    assert_eq!(db.store.revocations_after(0, 10).await.unwrap(), live);
+}
+
+async fn issued_writs_that_are_long_over_are_forgotten(db: &Database) {
+    for (n, expires) in [(1, ago(3700)), (2, ago(3500)), (3, LATER)] {
+        let writ = IssuedWrit { expires, ..issued(n) };
+        db.store.record_issued(&writ, &event()).await.unwrap();
+    }
+    assert_eq!(db.store.forget_over().await.unwrap(), 1);
+    for (n, there) in [(1, false), (2, true), (3, true)] {
+        assert_eq!(db.store.issued(issued(n).id).await.unwrap().is_some(), there, "{n}");
+    }
 }
