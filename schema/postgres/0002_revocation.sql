@@ -78,3 +78,35 @@ CREATE FUNCTION forget_issued_writs(at_most BIGINT) RETURNS BIGINT
 $$;
 REVOKE ALL ON FUNCTION forget_revocations(BIGINT), forget_issued_writs(BIGINT) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION forget_revocations(BIGINT), forget_issued_writs(BIGINT) TO writ_authority;
+
+-- Receipts as they were given, byte for byte; the first one stays.
+CREATE TABLE receipt (
+    seq BIGINT PRIMARY KEY,
+    body TEXT COLLATE "C" NOT NULL
+);
+GRANT SELECT, INSERT ON receipt TO writ_authority;
+
+-- Edges that were removed or whose key was replaced lately: each may have its last lease from any replica.
+CREATE TABLE edge_gone (
+    key TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    at BIGINT NOT NULL
+);
+GRANT SELECT, INSERT, DELETE ON edge_gone TO writ_authority;
+
+-- What edges acknowledged to one replica, for another that owes a receipt. Losing the last of it in a crash costs a wait.
+CREATE TABLE edge_heard (
+    key TEXT COLLATE "C" PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    settings BIGINT NOT NULL
+);
+CREATE FUNCTION announce_heard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_catalog.set_config('synchronous_commit', 'off', true);
+    PERFORM pg_catalog.pg_notify('writ_heard', '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER heard_is_announced AFTER INSERT OR UPDATE ON edge_heard
+    FOR EACH STATEMENT EXECUTE FUNCTION announce_heard();
+GRANT SELECT, INSERT, UPDATE, DELETE ON edge_heard TO writ_authority;

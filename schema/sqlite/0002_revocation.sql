@@ -54,3 +54,27 @@ DROP TRIGGER revocation_is_not_deleted;
 CREATE TRIGGER revocation_that_matters_is_not_deleted BEFORE DELETE ON revocation
 WHEN OLD.forget_after >= (CAST(strftime('%s', 'now') AS INTEGER) - 3600) * 1000
 BEGIN SELECT RAISE(ABORT, 'the revocation log is append-only'); END;
+
+-- Receipts as they were given, byte for byte; the first one stays.
+CREATE TABLE receipt (
+    seq INTEGER PRIMARY KEY,
+    body TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER receipt_is_not_changed BEFORE UPDATE ON receipt
+BEGIN SELECT RAISE(ABORT, 'receipts are append-only'); END;
+CREATE TRIGGER receipt_is_not_deleted BEFORE DELETE ON receipt
+BEGIN SELECT RAISE(ABORT, 'receipts are append-only'); END;
+
+-- Edges that were removed or whose key was replaced lately: each may have its last lease from any replica.
+CREATE TABLE edge_gone (
+    key TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+
+-- What edges acknowledged to one replica, for another that owes a receipt.
+CREATE TABLE edge_heard (
+    key TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    settings INTEGER NOT NULL
+) STRICT;

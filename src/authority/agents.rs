@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::audit::Actor;
-use crate::authority::receipt::Receipt;
+use crate::authority::receipt::ReceiptText;
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::id::{AgentName, GrantId, OperatorName, TenantName};
 use crate::key::PublicKey;
@@ -64,7 +64,7 @@ impl Authority {
         by: &OperatorName,
         tenant: &TenantName,
         name: &AgentName,
-    ) -> Result<Receipt, AuthorityError> {
+    ) -> Result<ReceiptText, AuthorityError> {
         let event = change_with(Actor::Operator(by.clone()), "agent.disable", name, Some(tenant), json!({}));
         let entry = self.store.disable_agent(tenant, name, self.forget_after(), self.now(), &event).await?;
         self.receipt_for(&entry).await
@@ -119,7 +119,7 @@ impl Authority {
         by: &OperatorName,
         tenant: &TenantName,
         id: GrantId,
-    ) -> Result<Receipt, AuthorityError> {
+    ) -> Result<ReceiptText, AuthorityError> {
         let event = change_with(Actor::Operator(by.clone()), "grant.remove", id, Some(tenant), json!({}));
         let entry = self.store.remove_grant(tenant, id, self.forget_after(), self.now(), &event).await?;
         self.receipt_for(&entry).await

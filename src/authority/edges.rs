@@ -103,20 +103,13 @@ impl Authority {
 
     /// Every registered edge, with what was heard of it here.
     pub async fn edges(&self) -> Result<Vec<EdgeStatus>, AuthorityError> {
-        let registered = self.registered().await?;
+        let registered = self.store.edges().await?;
         let now = self.clock.monotonic();
         let status = |edge: Edge| {
             let heard = self.presence.of(&edge.key);
             EdgeStatus { leased: heard.as_ref().is_some_and(|heard| now < heard.lease_until), heard, edge }
         };
         Ok(registered.into_iter().map(status).collect())
-    }
-
-    /// Every registered edge. That it was, is remembered for as long as it may have a lease from another replica.
-    pub(super) async fn registered(&self) -> Result<Vec<Edge>, AuthorityError> {
-        let edges = self.store.edges().await?;
-        self.presence.found(&edges, self.clock.monotonic(), self.registered_window());
-        Ok(edges)
     }
 
     /// Removes an edge: its key counts no longer. It may still serve until its lease ends.

@@ -117,6 +117,16 @@ pub enum AuthorityError {
         /// The most, in seconds.
         max: u64,
     },
+    /// A revocation is committed, and whether every edge has it could not be found out or written down.
+    #[error(
+        "the revocation stands as entry {seq} of the log, and its receipt is pending: ask `GET /v1/revocations/{seq}/receipt`"
+    )]
+    Unproven {
+        /// Its place in the log.
+        seq: u64,
+        /// Why.
+        source: StoreError,
+    },
     /// No root key signs at present.
     #[error("no root key signs at present: rotate with `POST /v1/keys`")]
     NoRootKey,
@@ -198,6 +208,7 @@ impl AuthorityError {
             Self::KeyReused(_) => (S::CONFLICT, "key_reused"),
             Self::UnknownAudience => (S::BAD_REQUEST, "unknown_audience"),
             Self::Overlap { .. } => (S::BAD_REQUEST, "overlap"),
+            Self::Unproven { .. } => (S::SERVICE_UNAVAILABLE, "receipt_pending"),
             Self::NoRootKey => (S::SERVICE_UNAVAILABLE, "no_root_key"),
             Self::EdgeProof(_) => (S::UNAUTHORIZED, "invalid_dpop_proof"),
             Self::Replayed => (S::UNAUTHORIZED, "proof_replayed"),

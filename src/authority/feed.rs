@@ -18,6 +18,7 @@ impl Authority {
     /// The head is one that was read from the store after the request came, and after its wait: an edge that knows all of it
     /// knows every entry that was committed before it asked. If the store does not answer there is no reply, and so no lease.
     pub async fn feed(&self, edge: &Edge, request: &FeedRequest) -> Result<FeedReply, AuthorityError> {
+        let asked = self.clock.monotonic();
         self.check_acknowledged(request).await?;
         self.presence.hear(edge, request, self.now());
         self.wait_for_news(request).await;
@@ -35,7 +36,7 @@ impl Authority {
             .then(|| published.settings(self.issuer(), &edge.audience, now));
         // The copy may have grown since the head was read.
         let head = heads.revocation_seq.max(log.upto);
-        Ok(FeedReply { head, lease_ms: self.lease_ms(), now, log, settings })
+        Ok(FeedReply { head, lease_ms: self.lease_ms(asked), now, log, settings })
     }
 
     /// The heads as they are in the store after this call; the copy of the log has caught up with them.
@@ -45,15 +46,13 @@ impl Authority {
         // What is known here was in the store before it was asked.
         if heads.revocation_seq < known {
             self.log.forget_all().await;
+            self.growth.forget();
+            self.presence.forget_acknowledged();
             return Err(AuthorityError::LogWentBack);
         }
         self.log.catch_up(&*self.store, heads.revocation_seq, self.now()).await?;
+        self.growth.reached(heads.revocation_seq, self.clock.monotonic());
         Ok(heads)
-    }
-
-    /// How long a lease is: the one place where it is decided.
-    fn lease_ms(&self) -> u64 {
-        u64::try_from(self.terms.lease.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// An edge cannot acknowledge what never was: of a log that was set back it knows entries that are gone, and would
@@ -73,7 +72,8 @@ impl Authority {
     async fn wait_for_news(&self, request: &FeedRequest) {
         let Some(settings) = request.settings else { return };
         // No longer than half a lease: the answer must leave time to ask again.
-        let wait = request.wait_ms.min(WAIT_MS_MAX).min(self.lease_ms() / 2);
+        let half_lease = u64::try_from(self.terms.lease.as_millis() / 2).unwrap_or(WAIT_MS_MAX);
+        let wait = request.wait_ms.min(WAIT_MS_MAX).min(half_lease);
         let end = together(self.started, Instant::now() + Duration::from_millis(wait));
         let mut news = self.log.subscribe();
         let mut stopping = self.stopping.subscribe();

@@ -9,11 +9,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::audit::Actor;
+use crate::authority::fence::Fencing;
 use crate::authority::fresh::Fresh;
 use crate::authority::keys::Published;
 use crate::authority::log::RevocationLog;
 use crate::authority::presence::Presence;
-use crate::authority::receipt::Receipts;
+use crate::authority::receipt::Growth;
 use crate::authority::seen::Seen;
 use crate::authority::witness::WitnessLimits;
 use crate::authority::{Authority, AuthorityError, change, change_with, keys, random};
@@ -163,6 +164,9 @@ impl Authority {
         }
         let providers = Providers::open(&terms.providers, &clock)?;
         let published = Published::load(&*store, &keyring).await?;
+        let fencing = Fencing::default();
+        // One that is cut off from its standbys may answer later: until then no lease is granted.
+        let _ = tokio::time::timeout(terms.lease, fencing.prove(&*store, &*clock)).await;
         let log = RevocationLog::load(&*store, clock.now(), published.version).await?;
         let (heads, registry) = (Arc::clone(&store), Arc::clone(&store));
         let heads = Fresh::new(move || {
@@ -180,7 +184,9 @@ impl Authority {
             published: ArcSwap::from_pointee(published),
             log,
             presence: Presence::default(),
-            receipts: Receipts::default(),
+            growth: Growth::default(),
+            fencing,
+            replica: hex::encode(random::<8>()?).into(),
             seen: Seen::default(),
             providers,
             witnesses: WitnessLimits::default(),

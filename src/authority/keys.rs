@@ -9,13 +9,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::audit::Actor;
-use crate::authority::receipt::{Reached, Receipt};
+use crate::authority::receipt::{Ended, ReceiptText};
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::catalog::Service;
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, OperatorName, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey};
 use crate::policy::Grant;
+use crate::revocation::receipt::Reached;
 use crate::secret::Secret;
 use crate::store::{CredentialKey, CredentialRecord, RootKeyRecord, Store, StoreError};
 use crate::token::RootKeys;
@@ -247,7 +248,7 @@ impl Authority {
     }
 
     /// Ends a root key now, because its private half may be known to others. Returns when no edge trusts it any more.
-    pub async fn retire_root_key(&self, by: &OperatorName, id: u32) -> Result<Receipt, AuthorityError> {
+    pub async fn retire_root_key(&self, by: &OperatorName, id: u32) -> Result<ReceiptText, AuthorityError> {
         let now = self.now();
         let roots = self.store.root_keys().await?;
         if !roots.iter().any(|root| root.id == id) {
@@ -267,7 +268,9 @@ impl Authority {
             self.reload().await?;
         }
         let version = self.published.load().version;
-        self.proven(Reached::Settings(version), root_record(id), now, self.clock.monotonic()).await
+        let reached = Reached::Settings(version);
+        let ended = Ended { reached, target: root_record(id), committed: now, since: self.clock.monotonic() };
+        self.receipt_for_settings(&ended).await
     }
 
     async fn add_root_key(

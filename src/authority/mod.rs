@@ -31,6 +31,7 @@ pub mod error;
 pub mod exchange;
 pub mod explain;
 pub mod feed;
+pub mod fence;
 mod fresh;
 pub mod http;
 pub mod installation;
@@ -46,6 +47,7 @@ pub mod receipt;
 pub mod revoke;
 pub mod seen;
 pub mod server;
+pub mod share;
 pub mod shipment;
 pub mod stop;
 pub mod upkeep;
@@ -55,11 +57,12 @@ pub use error::AuthorityError;
 pub use installation::{InitError, OpenError};
 pub use server::RunningAuthority;
 
+use fence::Fencing;
 use fresh::Fresh;
 use keys::Published;
 use log::RevocationLog;
 use presence::Presence;
-use receipt::Receipts;
+use receipt::Growth;
 use seen::Seen;
 use witness::WitnessLimits;
 
@@ -84,7 +87,10 @@ pub struct Authority {
     /// What the waits of edges are aligned to.
     started: tokio::time::Instant,
     presence: Presence,
-    receipts: Receipts,
+    growth: Growth,
+    fencing: Fencing,
+    /// Tells this process from the other replicas, for as long as it lives.
+    replica: Box<str>,
     seen: Seen,
     providers: Providers,
     witnesses: WitnessLimits,

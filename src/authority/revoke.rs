@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::audit::Actor;
-use crate::authority::receipt::{Reached, Receipt};
+use crate::authority::receipt::ReceiptText;
 use crate::authority::{Authority, AuthorityError, FORGET_MARGIN, change_with};
 use crate::clock::Timestamp;
 use crate::id::{BlockId, OperatorName};
@@ -45,7 +45,7 @@ pub enum Named {
 
 impl Authority {
     /// Revokes, and returns once no edge can serve it.
-    pub async fn revoke(&self, by: &OperatorName, request: RevocationRequest) -> Result<Receipt, AuthorityError> {
+    pub async fn revoke(&self, by: &OperatorName, request: RevocationRequest) -> Result<ReceiptText, AuthorityError> {
         let (target, forget_after) = self.target(&request.what).await?;
         if target == Target::Everything && !request.confirm {
             return Err(AuthorityError::Unconfirmed);
@@ -67,13 +67,7 @@ impl Authority {
         };
         // An operator's keys are their own: nobody learns by a guessed key what another one revoked.
         let key = format!("{by}/{key}");
-        let place = self.receipts.place(&key);
-        let first = || self.revoke_target(by, target.clone(), forget_after, request.reason.clone(), Some(&key));
-        let receipt = place.get_or_try_init(first).await?;
-        match receipt.target.parse::<Target>() {
-            Ok(used) if used != target => Err(AuthorityError::KeyReused(Box::new(used))),
-            _ => Ok(receipt.clone()),
-        }
+        self.revoke_target(by, target, forget_after, request.reason, Some(&key)).await
     }
 
     async fn revoke_target(
@@ -83,7 +77,7 @@ impl Authority {
         forget_after: Timestamp,
         reason: Option<String>,
         idempotency_key: Option<&str>,
-    ) -> Result<Receipt, AuthorityError> {
+    ) -> Result<ReceiptText, AuthorityError> {
         let tenant = match &target {
             Target::Subject(tenant, _)
             | Target::Session(tenant, _)
@@ -107,13 +101,6 @@ impl Authority {
             return Err(AuthorityError::KeyReused(Box::new(entry.target)));
         }
         self.receipt_for(&entry).await
-    }
-
-    /// Waits until no edge can serve what a committed entry kills.
-    pub(super) async fn receipt_for(&self, entry: &Entry) -> Result<Receipt, AuthorityError> {
-        let since = self.clock.monotonic();
-        self.log.grown_to(entry.seq);
-        self.proven(Reached::Log(entry.seq), entry.target.to_string(), entry.at, since).await
     }
 
     /// What is meant, and until when anything of it could be valid.

@@ -73,6 +73,8 @@ impl RunningAuthority {
 
 async fn serve(authority: Arc<Authority>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let upkeep = authority.spawn_upkeep();
+    let sharing = authority.spawn_sharing();
+    let fencing = authority.spawn_fencing();
     let router = http::router(Arc::clone(&authority));
     let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(authority.terms.connections_max));
@@ -107,6 +109,8 @@ async fn serve(authority: Arc<Authority>, listener: TcpListener, tls: Option<Tls
     }
     // It ends by itself; a panic in it was reported by the runtime.
     let _ = upkeep.await;
+    let _ = sharing.await;
+    let _ = fencing.await;
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {

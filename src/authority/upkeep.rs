@@ -15,11 +15,6 @@ const POLL_EVERY: Duration = Duration::from_millis(250);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 impl Authority {
-    /// How long an edge counts as lately registered: longer than any lease, and than the pause between two looks.
-    pub(super) fn registered_window(&self) -> Duration {
-        self.terms.lease + self.terms.drift + 4 * POLL_EVERY
-    }
-
     /// Follows the store until told to stop, then signs the audit chain's end.
     pub(super) fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
         let authority = Arc::clone(self);
@@ -69,7 +64,7 @@ impl Authority {
         let heads = self.caught_up().await?;
         let now = self.now();
         self.published_since(heads.catalog_version).await?;
-        self.registered().await?;
+        self.owed(0).await?;
         self.log.forget_some(now);
         self.seen.forget(now);
         Ok(())

@@ -22,6 +22,7 @@ mod init;
 mod inspect;
 mod operate;
 mod output;
+mod receipt;
 mod remote;
 mod request;
 mod run;
@@ -92,6 +93,9 @@ enum Command {
     /// Users whose writs were revoked: who is suspended, and who may be issued writs again.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Receipts of revocations: whether one is what the authority signed.
+    #[command(subcommand)]
+    Receipt(receipt::ReceiptCommand),
     /// What happened, and whether the record of it is whole.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -167,6 +171,7 @@ impl Command {
             Self::Relying(command) => online(command.run(context)),
             Self::Stop(command) => online(command.run(context)),
             Self::User(command) => online(command.run(context)),
+            Self::Receipt(command) => command.run(context),
             Self::Audit(command) => online(command.run(context)),
             Self::Keys(command) => online(command.run(context)),
             Self::Request(args) => online(args.run(context)),

@@ -5,6 +5,7 @@
 pub mod entry;
 pub mod lease;
 pub mod loan;
+pub mod receipt;
 pub mod set;
 mod shards;
 pub mod statement;
@@ -12,5 +13,6 @@ pub mod statement;
 pub use entry::{Entry, Target};
 pub use lease::Lease;
 pub use loan::{Borrowed, Loan, Use};
+pub use receipt::{NoReceipt, Receipt};
 pub use set::{LiveToken, NotLive, RevocationSet};
 pub use statement::{DeadBlock, ForgetAfter, OutOfSequence, Statement};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
-use crate::store::{BoxError, StoreError};
+use crate::store::{BoxError, Fence, StoreError};
 
 /// One value of a row or a parameter: the types both databases have.
 #[derive(Clone, PartialEq)]
@@ -58,6 +58,12 @@ pub(super) trait Database: Send + Sync {
     /// Removes up to `at_most` rows each of what is over for an hour, by the database's clock: it refuses anything younger.
     /// Answers how many.
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError>;
+
+    /// Whether it carries calls between processes; else there is only this one.
+    fn calls(&self) -> bool;
+
+    /// Commits a mark that leaves no trace in any table, and answers once the standbys have it.
+    async fn fence(&self) -> Result<Fence, DbError>;
 
     /// Begins a transaction that writes.
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError>;

@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod edges;
 pub mod installation;
 pub mod reach;
+pub mod receipts;
 pub mod relying;
 pub mod revocations;
 pub mod stops;
@@ -40,6 +41,7 @@ pub use credentials::{CredentialKey, CredentialRecord, Credentials};
 pub use edges::{Edge, Edges, JoinTicket};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
 pub use reach::{Reach, Reaching};
+pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
 pub use relying::{RelyingService, RelyingServices};
 pub use revocations::{Heads, NewRevocation, Revocations};
 pub use stops::{Lift, Stop, Stops, SuspendedUser};
@@ -59,6 +61,7 @@ pub trait Store:
     + Stops
     + RelyingServices
     + Reaching
+    + Receipts
     + Edges
     + AuditLog
     + Users
@@ -74,6 +77,7 @@ impl<T> Store for T where
         + Credentials
         + Revocations
         + Witnesses
+        + Receipts
         + Stops
         + RelyingServices
         + Reaching
@@ -144,4 +148,17 @@ pub async fn migrate(url: &StoreUrl) -> Result<(), StoreError> {
 pub trait Health: Send + Sync {
     /// Answers when a trivial query does.
     async fn ready(&self) -> Result<(), StoreError>;
+
+    /// Proves that this database is still the one that commits: [`Fence::Confirmed`] once its standbys have confirmed a
+    /// commit that began after this call. A database that was replaced by one of them never answers.
+    async fn fence(&self) -> Result<Fence, StoreError>;
+}
+
+/// What is known of a database's standbys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// A commit that began after the call was confirmed by the standbys that this database has to wait for.
+    Confirmed,
+    /// It waits for no standby, so nothing can tell whether another one has taken over.
+    Alone,
 }

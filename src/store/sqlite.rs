@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, ffi, params_from_iter};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value};
-use crate::store::{StoreError, migrations};
+use crate::store::{Fence, StoreError, migrations};
 
 /// How often, and how far apart, a statement tries to get another process's lock: for some 20 seconds.
 const BUSY_TRIES: i32 = 10_000;
@@ -165,6 +165,14 @@ impl Database for Sqlite {
             gone += self.write(&sql, vec![Value::Int(at_most.into())]).await?.len() as u64;
         }
         Ok(gone)
+    }
+
+    fn calls(&self) -> bool {
+        false
+    }
+
+    async fn fence(&self) -> Result<Fence, DbError> {
+        Ok(Fence::Alone)
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {

@@ -160,12 +160,12 @@ impl fmt::Display for StoreUrl {
         match &self.0 {
             Place::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Place::Postgres(url) => {
-                let host = match url.config.get_hosts().first() {
-                    Some(Host::Tcp(name)) => name.as_str(),
-                    Some(Host::Unix(path)) => path.to_str().unwrap_or_default(),
-                    None => "",
+                let host = |host: &Host| match host {
+                    Host::Tcp(name) => name.clone(),
+                    Host::Unix(path) => path.display().to_string(),
                 };
-                write!(f, "postgres://{host}/{}", url.config.get_dbname().unwrap_or_default())
+                let hosts: Vec<_> = url.config.get_hosts().iter().map(host).collect();
+                write!(f, "postgres://{}/{}", hosts.join(","), url.config.get_dbname().unwrap_or_default())
             }
         }
     }
@@ -220,6 +220,17 @@ mod tests {
         assert_eq!(config("postgres://u@localhost/d?sslmode=require").config.get_ssl_mode(), SslMode::Require);
         assert_eq!(config("postgres://u@%2Frun%2Fpg/d").config.get_ssl_mode(), SslMode::Disable);
         assert_eq!("postgres://u@h/d?sslmode=prefer".parse::<StoreUrl>().unwrap_err(), InvalidStoreUrl::Prefer);
+    }
+
+    #[test]
+    fn several_servers_are_named_in_the_order_in_which_they_are_tried() {
+        let text = "postgres://u:p@a.example:5433,b.example:5434/d";
+        let url = config(text);
+        assert_eq!(url.config.get_hosts(), [Host::Tcp("a.example".into()), Host::Tcp("b.example".into())]);
+        assert_eq!(url.config.get_ports(), [5433, 5434]);
+        assert_eq!(url.config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(config("postgres://u@127.0.0.1,b/d").config.get_ssl_mode(), SslMode::Require, "one is not local");
+        assert_eq!(text.parse::<StoreUrl>().unwrap().to_string(), "postgres://a.example,b.example/d");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod cli;
 mod delegation;
 mod dial;
 mod edge;
+mod failover;
 mod follow;
 mod forgery;
 mod identity;

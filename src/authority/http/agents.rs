@@ -10,11 +10,12 @@ use utoipa::ToSchema;
 
 use super::extract::{Administrator, Body, OfTenant, Params, Segment};
 use super::problem::Problem;
-use super::revocations::ReceiptView;
+use super::revocations::ReceiptJson;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
 use crate::id::{AgentName, TenantName};
 use crate::key::PublicKey;
+use crate::revocation::Receipt;
 use crate::store::{Agent, AgentStatus};
 
 /// An agent to be registered.
@@ -84,12 +85,12 @@ pub(super) async fn list(
 /// Disables an agent and revokes what it was issued; answers once no edge serves it.
 #[utoipa::path(post, path = "/v1/agents/{name}/disable", tag = "agents", security(("operator" = [])),
     params(("name" = String, Path, description = "The agent."), OfTenant),
-    responses((status = 200, body = ReceiptView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn disable(
     State(authority): State<Arc<Authority>>,
     Administrator(by): Administrator,
     Segment(name): Segment<AgentName>,
     Params(of): Params<OfTenant>,
-) -> Result<Json<ReceiptView>, AuthorityError> {
-    Ok(Json(authority.disable_agent(&by, &of.tenant(), &name).await?.into()))
+) -> Result<ReceiptJson, AuthorityError> {
+    Ok(authority.disable_agent(&by, &of.tenant(), &name).await?.into())
 }

@@ -10,11 +10,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Administrator, Body, OfTenant, Params, Segment, or_default};
 use super::problem::Problem;
-use super::revocations::ReceiptView;
+use super::revocations::ReceiptJson;
 use crate::authority::agents::NewGrant;
 use crate::authority::{Authority, AuthorityError};
 use crate::id::{AgentName, GrantId, Group, Subject, TenantName};
 use crate::policy::{Grant, GrantSubject};
+use crate::revocation::Receipt;
 use crate::token::Capability;
 use crate::token::chain::ProofCovers;
 
@@ -165,12 +166,12 @@ pub(super) async fn list(
 /// Removes a grant and revokes what was minted under it; answers once no edge serves it.
 #[utoipa::path(delete, path = "/v1/grants/{id}", tag = "grants", security(("operator" = [])),
     params(("id" = String, Path, description = "The grant."), OfTenant),
-    responses((status = 200, body = ReceiptView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove(
     State(authority): State<Arc<Authority>>,
     Administrator(by): Administrator,
     Segment(id): Segment<GrantId>,
     Params(of): Params<OfTenant>,
-) -> Result<Json<ReceiptView>, AuthorityError> {
-    Ok(Json(authority.remove_grant(&by, &of.tenant(), id).await?.into()))
+) -> Result<ReceiptJson, AuthorityError> {
+    Ok(authority.remove_grant(&by, &of.tenant(), id).await?.into())
 }

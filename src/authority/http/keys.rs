@@ -11,11 +11,12 @@ use utoipa::ToSchema;
 
 use super::extract::{Administrator, Body, Segment};
 use super::problem::Problem;
-use super::revocations::ReceiptView;
+use super::revocations::ReceiptJson;
 use crate::authority::keys::PublicRoot;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
 use crate::key::PublicKey;
+use crate::revocation::Receipt;
 
 /// The public keys of this authority.
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,11 +92,11 @@ pub(super) async fn rotate(
 /// Ends a root key now, because others may know it; answers once no edge trusts it.
 #[utoipa::path(post, path = "/v1/keys/{id}/retire", tag = "keys", security(("operator" = [])),
     params(("id" = u32, Path, description = "The key's id.")),
-    responses((status = 200, body = ReceiptView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn retire(
     State(authority): State<Arc<Authority>>,
     Administrator(by): Administrator,
     Segment(id): Segment<u32>,
-) -> Result<Json<ReceiptView>, AuthorityError> {
-    Ok(Json(authority.retire_root_key(&by, id).await?.into()))
+) -> Result<ReceiptJson, AuthorityError> {
+    Ok(authority.retire_root_key(&by, id).await?.into())
 }

@@ -99,6 +99,7 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(stop::reactivate))
         .routes(routes!(stop::stop))
         .routes(routes!(stop::lift))
+        .routes(routes!(revocations::receipt))
         .routes(routes!(audit::query))
         .routes(routes!(audit::sources))
         .routes(routes!(audit::checkpoints))

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Administrator, Params, SecretBody, Segment};
 use super::problem::Problem;
-use crate::authority::receipt::{EdgeOutcome, Reached, Receipt};
+use crate::authority::receipt::ReceiptText;
 use crate::authority::revoke::{Named, RevocationRequest};
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
-use crate::id::{BlockId, EdgeName};
-use crate::key::PublicKey;
-use crate::revocation::{Entry, Target};
+use crate::id::BlockId;
+use crate::revocation::{Entry, Receipt, Target};
 
 /// What is to be revoked: a `target`, or a `token`.
 #[derive(Deserialize, ToSchema)]
@@ -61,71 +62,28 @@ impl RevocationBody {
     }
 }
 
-/// A signed statement that no edge serves it any more. `spec/authority.md` defines the signed text.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReceiptView {
-    /// The entry of the revocation log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
-    /// The version of the settings, for a retired root key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    settings: Option<u64>,
-    /// What was ended.
-    target: String,
-    /// When it was committed, in milliseconds since 1970.
-    #[schema(value_type = i64)]
-    committed: Timestamp,
-    /// How long it took until no edge served it.
-    elapsed_ms: u128,
-    /// How long that can take at most.
-    bound_ms: u128,
-    /// How each edge came to it.
-    edges: Vec<EdgeOutcomeView>,
-    /// The issuer.
-    issuer: Box<str>,
-    /// The authority's key.
-    #[schema(value_type = String)]
-    key: PublicKey,
-    /// Its signature, base64url.
-    signature: String,
-}
+/// A receipt, byte for byte as it was given first.
+pub(super) struct ReceiptJson(ReceiptText);
 
-/// How one edge came to it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EdgeOutcomeView {
-    /// The edge.
-    #[schema(value_type = String)]
-    edge: EdgeName,
-    /// Its key.
-    #[schema(value_type = String)]
-    key: PublicKey,
-    /// `acknowledged`, or `lease_ended` if it was silent for longer than any lease.
-    how: &'static str,
-    /// When that was known, in milliseconds since 1970.
-    #[schema(value_type = i64)]
-    at: Timestamp,
-}
-
-impl From<Receipt> for ReceiptView {
-    fn from(receipt: Receipt) -> Self {
-        let (seq, settings) = match receipt.reached {
-            Reached::Log(seq) => (Some(seq), None),
-            Reached::Settings(version) => (None, Some(version)),
-        };
-        let outcome = |EdgeOutcome { edge, key, how, at }| EdgeOutcomeView { edge, key, how: how.as_str(), at };
-        Self {
-            seq,
-            settings,
-            target: receipt.target,
-            committed: receipt.committed,
-            elapsed_ms: receipt.elapsed.as_millis(),
-            bound_ms: receipt.bound.as_millis(),
-            edges: receipt.edges.into_iter().map(outcome).collect(),
-            issuer: receipt.issuer,
-            key: receipt.key,
-            signature: receipt.signature,
-        }
+impl From<ReceiptText> for ReceiptJson {
+    fn from(receipt: ReceiptText) -> Self {
+        Self(receipt)
     }
+}
+
+impl IntoResponse for ReceiptJson {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], self.0.into_string()).into_response()
+    }
+}
+
+/// A receipt that cannot be given yet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PendingView {
+    /// The entry of the revocation log. It stands, and nothing takes it back.
+    seq: u64,
+    /// Always `pending`: some edge may still serve what it ended.
+    status: &'static str,
 }
 
 /// One line of the revocation log.
@@ -178,13 +136,13 @@ const fn limit_default() -> u32 {
 
 /// Revokes; answers once no edge can serve it. There is no way to take it back.
 #[utoipa::path(post, path = "/v1/revocations", tag = "revocations", security(("operator" = [])), request_body = RevocationBody,
-    responses((status = 200, body = ReceiptView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     Administrator(by): Administrator,
     SecretBody(body): SecretBody<RevocationBody>,
-) -> Result<Json<ReceiptView>, AuthorityError> {
-    Ok(Json(authority.revoke(&by, body.into_request()?).await?.into()))
+) -> Result<ReceiptJson, AuthorityError> {
+    Ok(authority.revoke(&by, body.into_request()?).await?.into())
 }
 
 /// The most entries of the log in one answer.
@@ -215,4 +173,20 @@ pub(super) async fn show(
     Segment(seq): Segment<u64>,
 ) -> Result<Json<EntryView>, AuthorityError> {
     Ok(Json((&authority.revocation(seq).await?).into()))
+}
+
+/// The receipt for an entry. Waits for it as long as a receipt can take; after that it is still pending.
+#[utoipa::path(get, path = "/v1/revocations/{seq}/receipt", tag = "revocations", security(("operator" = [])),
+    params(("seq" = u64, Path, description = "The entry's place in the log.")),
+    responses((status = 200, body = Receipt), (status = 202, body = PendingView),
+        (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn receipt(
+    State(authority): State<Arc<Authority>>,
+    _by: Administrator,
+    Segment(seq): Segment<u64>,
+) -> Result<Response, AuthorityError> {
+    Ok(match authority.receipt(seq).await? {
+        Some(receipt) => ReceiptJson(receipt).into_response(),
+        None => (StatusCode::ACCEPTED, Json(PendingView { seq, status: "pending" })).into_response(),
+    })
 }

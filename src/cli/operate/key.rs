@@ -12,13 +12,14 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{good, strong, table};
 use crate::cli::remote::{OperatorArgs, Remote, RemoteArgs};
 use crate::cli::time::parse_duration;
+use crate::key::PublicKey;
 use crate::token::RootKeys;
 use crate::token::verify::RootKey;
 
 /// `writ keys …`
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum KeysCommand {
-    /// List the root keys; `--json` prints what `writ verify --keys` reads.
+    /// List the root keys; `--json` prints what `writ verify --keys` and `writ receipt verify --keys` read.
     List {
         #[command(flatten)]
         remote: RemoteArgs,
@@ -45,6 +46,7 @@ pub(crate) enum KeysCommand {
 pub(crate) struct Published {
     /// The authority that the keys are of.
     pub(crate) issuer: Box<str>,
+    authority_key: PublicKey,
     root_keys: Vec<RootKey>,
 }
 
@@ -67,7 +69,11 @@ impl KeysCommand {
                 let remote = remote.open()?;
                 if context.out.is_json() {
                     let published = Published::of(&remote).await?;
-                    let value = json!({ "issuer": published.issuer, "keys": published.root_keys });
+                    let value = json!({
+                        "issuer": published.issuer,
+                        "authority_key": published.authority_key,
+                        "keys": published.root_keys,
+                    });
                     return context.out.result(&value, String::new);
                 }
                 let published: Value = remote.public("/v1/keys").await?;

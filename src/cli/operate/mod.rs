@@ -68,7 +68,7 @@ fn when(row: &Value, key: &str, now: Timestamp) -> String {
 }
 
 /// What a receipt says, for a person.
-fn receipt_told(receipt: &Value) -> String {
+pub(crate) fn receipt_told(receipt: &Value) -> String {
     let mut lines = vec![format!(
         "{} {}: from now on no edge serves it. {} ms after the commit, at most {} ms.",
         good("ended"),

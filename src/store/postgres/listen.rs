@@ -1,4 +1,4 @@
-//! One connection that hears of new revocations, for all who wait. When it breaks, the waiters' own timeout carries on.
+//! One connection that hears of new revocations and of what other processes call, for all who wait. When it breaks, the waiters' own timeout carries on.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::store::Call;
 use crate::store::hint::Hint;
 
 /// How long to wait before connecting again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-const LISTEN: &str = "SET search_path = writ, pg_temp; SET ROLE writ_authority; LISTEN writ_revocation";
+const LISTEN: &str = "SET search_path = writ, pg_temp; SET ROLE writ_authority; LISTEN writ_revocation; \
+     LISTEN writ_wanted; LISTEN writ_heard";
 
 /// Listens until it is dropped.
 pub(super) struct Listener(JoinHandle<()>);
@@ -44,13 +46,18 @@ async fn listen(config: &Config, tls: MakeRustlsConnect, hint: &Hint) -> Result<
         // What was announced before this was missed.
         let row = client.query_one("SELECT revocation_seq FROM heads WHERE one = 1", &[]).await?;
         hint.ends(row.try_get::<_, i64>(0)?.try_into().unwrap_or(0));
+        hint.call(Call::Recorded);
         // Never returns: the connection ends it.
         std::future::pending::<Result<(), Error>>().await
     };
     let hear = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message? {
-                hint.grew(notification.payload().parse().unwrap_or(0));
+                match notification.channel() {
+                    "writ_wanted" => hint.call(Call::Wanted(notification.payload().into())),
+                    "writ_heard" => hint.call(Call::Recorded),
+                    _ => hint.grew(notification.payload().parse().unwrap_or(0)),
+                }
             }
         }
         Ok(())

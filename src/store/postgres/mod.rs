@@ -10,12 +10,13 @@ use async_trait::async_trait;
 use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::future::BoxFuture;
 use tokio_postgres::Config;
+use tokio_postgres::config::TargetSessionAttrs;
 
-use crate::store::StoreError;
 use crate::store::database::{Database, DbError, Row, Transaction, Value, read_first};
 use crate::store::hint::Hint;
 use crate::store::migrations;
 use crate::store::url::PostgresUrl;
+use crate::store::{Fence, StoreError};
 
 mod errors;
 mod listen;
@@ -38,7 +39,13 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 /// commits in a crash is told not to: a receipt says that a revocation is durable.
 const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '15s'; SET lock_timeout = '10s'; \
      SET idle_in_transaction_session_timeout = '15s'; SET client_min_messages = 'error'; SET ROLE writ_authority; \
-     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+     SELECT set_config('synchronous_commit', 'on', false) \
+     WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+/// Whether commits wait for standbys; and if so, a commit that does: of a message in the write-ahead log that nobody reads.
+const FENCE: &str = "SELECT current_setting('synchronous_standby_names') <> '', \
+     CASE WHEN current_setting('synchronous_standby_names') <> '' \
+     THEN pg_logical_emit_message(true, 'writ', '')::text END";
 
 /// `writ` in ASCII: excludes every other migration of this database.
 const LOCK_MIGRATIONS: &str = "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock(2004052340)";
@@ -51,6 +58,8 @@ const LET_OWNER_WORK: &str = "DO $$ BEGIN SET LOCAL ROLE writ_authority; RESET R
 /// A pool of connections to one database.
 pub(super) struct Postgres {
     pool: Pool,
+    /// A connection of its own: cut off from its standbys, a server lets a commit wait for ever.
+    fence: Pool,
     _listener: Listener,
 }
 
@@ -77,7 +86,7 @@ impl Postgres {
         let pool = pool(url, Some(SET_UP), CONNECTIONS_MAX)?;
         check(&pool).await?;
         let listener = Listener::start(config(url), tls::connector(url)?, hint);
-        Ok(Self { pool, _listener: listener })
+        Ok(Self { pool, fence: self::pool(url, Some(SET_UP), 1)?, _listener: listener })
     }
 }
 
@@ -114,7 +123,7 @@ async fn check(pool: &Pool) -> Result<(), StoreError> {
     if !migrations::missing(history, migrations::POSTGRES)?.is_empty() {
         return Err(StoreError::TooOld);
     }
-    let sql = "SELECT 1 FROM unnest(ARRAY['revocation', 'audit_record', 'audit_block', 'audit_checkpoint']) AS log \
+    let sql = "SELECT 1 FROM unnest(ARRAY['revocation', 'receipt', 'audit_record', 'audit_block', 'audit_checkpoint']) AS log \
                WHERE has_table_privilege('writ.' || log, 'UPDATE, DELETE, TRUNCATE')";
     if !rows::query(&client, sql, Vec::new()).await?.is_empty() {
         let advice = "the role `writ_authority` may change the logs: revoke what it was granted beyond spec/store.md";
@@ -128,7 +137,12 @@ fn config(url: &PostgresUrl) -> Config {
     if config.get_application_name().is_none() {
         config.application_name("writ");
     }
-    config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(QUIET_MAX).tcp_user_timeout(UNACKNOWLEDGED_MAX);
+    // A server in recovery is passed over: its log lags behind, and nothing can be written there.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(1).max(1);
+    // Together they must fit into the time that the pool allows.
+    config.connect_timeout(CONNECT_TIMEOUT / (hosts + 1));
+    config.keepalives_idle(QUIET_MAX).tcp_user_timeout(UNACKNOWLEDGED_MAX);
     config
 }
 
@@ -171,6 +185,16 @@ impl Database for Postgres {
         let rows = self.write(sql, vec![Value::Int(at_most.into())]).await?;
         let gone = read_first(rows, "revocation", Row::int).map_err(|error| DbError::Failed(error.into()))?;
         Ok(gone.unwrap_or(0))
+    }
+
+    fn calls(&self) -> bool {
+        true
+    }
+
+    async fn fence(&self) -> Result<Fence, DbError> {
+        let rows = rows::query(&client(&self.fence).await?, FENCE, Vec::new()).await?;
+        let waits = rows.into_iter().next().and_then(|mut row| row.bool().ok());
+        Ok(if waits == Some(true) { Fence::Confirmed } else { Fence::Alone })
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {

@@ -1,6 +1,7 @@
 //! A transaction over a pooled connection.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Client, Object};
@@ -9,6 +10,8 @@ use futures_util::future::join_all;
 use super::{errors, rows};
 use crate::store::database::{DbError, Row, Statement, Transaction, Value};
 
+/// How long a commit may take.
+const COMMIT_WITHIN: Duration = Duration::from_secs(15);
 /// How many statements are sent ahead of their answers.
 const PIPELINED: usize = 30;
 /// How many rows one statement inserts where there are many: a shipment must not hold up a revocation for long.
@@ -77,12 +80,20 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), DbError> {
-        match self.client().batch_execute("COMMIT").await {
-            Ok(()) => {
+        // A server that is cut off from its standbys would let it wait for ever.
+        match tokio::time::timeout(COMMIT_WITHIN, self.client().batch_execute("COMMIT")).await {
+            Ok(Ok(())) => {
                 self.client = None;
                 Ok(())
             }
-            Err(error) => Err(errors::of_commit(error)),
+            Ok(Err(error)) => Err(errors::of_commit(error)),
+            Err(_) => {
+                // Nobody else may get the connection: its commit is still under way.
+                if let Some(client) = self.client.take() {
+                    drop(Object::take(client));
+                }
+                Err(DbError::CommitLost("the commit took too long: do the standbys answer?".into()))
+            }
         }
     }
 }

@@ -1,14 +1,19 @@
 //! Edges, and the tickets by which they join.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
-use super::SqlStore;
+use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::EdgeName;
 use crate::key::PublicKey;
 use crate::store::database::{Row, Value, bytes, read_all, read_first, text, time};
 use crate::store::{Edge, Edges, JoinTicket, StoreError};
+
+/// How long a removed edge is remembered: longer than any lease, whatever the clocks do.
+const GONE_KEPT: Duration = Duration::from_secs(86_400);
 
 fn edge(row: &mut Row) -> Result<Edge, StoreError> {
     Ok(Edge {
@@ -23,6 +28,21 @@ fn edge(row: &mut Row) -> Result<Edge, StoreError> {
 
 fn join_ticket(row: &mut Row) -> Result<JoinTicket, StoreError> {
     Ok(JoinTicket { secret_sha256: row.bytes()?, name: row.parse()?, audience: row.parse()?, expires: row.time()? })
+}
+
+impl Write<'_> {
+    /// Remembers at the commit that the edge of this name goes, if there is one and its key is not `successor`.
+    fn edge_goes(&mut self, name: &EdgeName, successor: &str, at: Timestamp) {
+        self.change("DELETE FROM edge_gone WHERE at < $1", vec![time(at.before(GONE_KEPT))]);
+        self.change(
+            "INSERT INTO edge_gone (key, name, at) \
+             SELECT key, name, CAST($2 AS BIGINT) FROM edge WHERE name = $1 AND key <> $3",
+            vec![text(name), time(at), text(successor)],
+        );
+        let no_edges =
+            "DELETE FROM edge_heard WHERE key NOT IN (SELECT key FROM edge) AND key NOT IN (SELECT key FROM edge_gone)";
+        self.change(no_edges, Vec::new());
+    }
 }
 
 #[async_trait]
@@ -53,10 +73,15 @@ impl Edges for SqlStore {
         if !write.finds(sql, params).await? {
             return Err(StoreError::NotFound("join ticket"));
         }
+        // Its old lease would be taken for one that has long ended.
+        if write.finds("SELECT 1 FROM edge_gone WHERE key = $1", vec![text(&edge.key)]).await? {
+            return Err(StoreError::Conflict("an edge with that key"));
+        }
         let sql = "SELECT 1 FROM edge WHERE origin = $1 AND name <> $2 AND NOT (nonce AND $3)";
         if write.finds(sql, vec![text(&edge.origin), text(&edge.name), Value::Bool(edge.nonce)]).await? {
             return Err(StoreError::Conflict("an edge at that origin"));
         }
+        write.edge_goes(&edge.name, &edge.key.to_string(), edge.joined);
         write.change(
             "INSERT INTO edge (name, key, audience, origin, nonce, joined) VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (name) DO UPDATE SET key = excluded.key, audience = excluded.audience, \
@@ -85,9 +110,11 @@ impl Edges for SqlStore {
 
     async fn remove_edge(&self, name: &EdgeName, at: Timestamp, event: &Change) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        if !write.finds("DELETE FROM edge WHERE name = $1 RETURNING name", vec![text(name)]).await? {
+        if !write.finds("SELECT 1 FROM edge WHERE name = $1", vec![text(name)]).await? {
             return Err(StoreError::NotFound("edge"));
         }
+        write.edge_goes(name, "", at);
+        write.change("DELETE FROM edge WHERE name = $1", vec![text(name)]);
         write.commit(at, event).await
     }
 }

@@ -11,7 +11,7 @@ use crate::audit::{Change, Event, Head, Record, Source};
 use crate::clock::Timestamp;
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value, count, read_first, text};
 use crate::store::hint::Hint;
-use crate::store::{Health, StoreError};
+use crate::store::{Fence, Health, StoreError};
 
 mod agents;
 mod audit;
@@ -20,6 +20,7 @@ mod credentials;
 mod edges;
 mod installation;
 mod reach;
+mod receipts;
 mod relying;
 mod revocations;
 mod stops;
@@ -78,6 +79,8 @@ impl SqlStore {
         lock_heads(&mut *transaction).await?;
         let sql = "SELECT 1 FROM audit_record WHERE source = $1 AND seq = $2 AND hash = $3";
         let rows = transaction.query(sql, vec![text(&record.source), count(record.seq), text(&record.hash)]).await?;
+        // A commit of its own: what the lost one left may not have reached the standbys yet, and this one waits for them.
+        transaction.commit().await?;
         Ok(!rows.is_empty())
     }
 }
@@ -170,5 +173,9 @@ impl Write<'_> {
 impl Health for SqlStore {
     async fn ready(&self) -> Result<(), StoreError> {
         heads(self.read(SELECT_HEADS, Vec::new()).await?).map(drop)
+    }
+
+    async fn fence(&self) -> Result<Fence, StoreError> {
+        Ok(self.database.fence().await?)
     }
 }

@@ -14,7 +14,9 @@ for_every_backend!(
     what_one_process_revoked_the_other_lends_for_no_more,
     what_one_process_disabled_gets_nothing_from_the_other,
     an_edge_of_one_process_hears_what_the_other_revoked,
-    a_receipt_of_one_process_waits_for_the_edges_of_the_other,
+    a_receipt_of_one_process_counts_what_the_other_heard,
+    an_edge_that_nobody_hears_is_waited_for_by_every_process,
+    a_receipt_that_one_process_owed_is_given_by_another,
     a_catalog_change_at_one_process_reaches_the_edges_of_the_other,
     an_assertion_counts_at_one_process_only,
     a_root_key_retired_at_one_process_signs_at_none,
@@ -76,23 +78,67 @@ async fn an_edge_of_one_process_hears_what_the_other_revoked(database: &Database
     assert_eq!(entries[0].target.to_string(), "tenant:acme");
 }
 
-async fn a_receipt_of_one_process_waits_for_the_edges_of_the_other(database: &Database) {
+async fn a_receipt_of_one_process_counts_what_the_other_heard(database: &Database) {
+    let (one, two) = two(database).await;
+    let (here, there) = (one.edge("edge-1").await, one.edge("edge-2").await);
+    let beside = two.reached_by(&there);
+    beside.catch_up().await;
+    let _following = (here.follow(), beside.follow());
+    // The clock stands still: no lease ends, so only the edges' own words can end the wait.
+    for target in ["tenant:acme", "tenant:other"] {
+        let receipt = one.post("/v1/revocations", json!({ "target": target })).await.ok();
+        let how: Vec<_> = receipt["edges"].as_array().unwrap().iter().map(|edge| &edge["how"]).collect();
+        assert_eq!(how, ["acknowledged", "acknowledged"]);
+    }
+    let receipt = one.post("/v1/keys/1/retire", json!(null)).await.ok();
+    assert_eq!(receipt["edges"][1]["how"], "acknowledged", "settings, too");
+}
+
+async fn an_edge_that_nobody_hears_is_waited_for_by_every_process(database: &Database) {
     let (one, two) = two(database).await;
     let edge = one.edge("edge-1").await;
     let beside = two.reached_by(&edge);
     beside.catch_up().await;
-    // The edge follows the other process, so this one cannot hear its word and has to wait out its lease.
-    let _following = beside.follow();
     let revoking = one.post("/v1/revocations", json!({ "target": "tenant:acme" }));
     tokio::pin!(revoking);
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut revoking).await.is_err());
     let receipt = one.let_time_pass(revoking).await.ok();
     assert_eq!(receipt["edges"][0]["how"], "lease_ended");
-    // Removed at the other process: this one found it registered a moment ago, and still waits for its lease.
-    one.get("/v1/edges").await.ok();
+    // Removed at the other process, which alone gave it leases; and a third has only just started.
+    beside.catch_up().await;
     two.delete("/v1/edges/edge-1").await.ok();
-    let receipt = one.let_time_pass(one.post("/v1/revocations", json!({ "target": "tenant:acme" }))).await.ok();
-    assert_eq!(receipt["edges"][0]["edge"], "edge-1");
+    let three = one.beside(keyring(&one.kek, &[])).await;
+    let revoking = three.post("/v1/revocations", json!({ "target": "tenant:other" }));
+    tokio::pin!(revoking);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut revoking).await.is_err());
+    let receipt = three.let_time_pass(revoking).await.ok();
+    assert_eq!((&receipt["edges"][0]["edge"], &receipt["edges"][0]["how"]), (&json!("edge-1"), &json!("lease_ended")));
+    // Gone for longer than any lease: it is no edge any more, and nothing is waited for.
+    let receipt = three.post("/v1/revocations", json!({ "target": "tenant:third" })).await.ok();
+    assert_eq!(receipt["edges"], json!([]));
+}
+
+async fn a_receipt_that_one_process_owed_is_given_by_another(database: &Database) {
+    let (mut one, two) = two(database).await;
+    let edge = one.edge("edge-1").await;
+    let (_, version) = edge.catch_up().await;
+    let body = json!({ "target": "tenant:acme", "idempotency_key": "k" });
+    {
+        let owed = one.post("/v1/revocations", body.clone());
+        tokio::pin!(owed);
+        while one.store.revocation_head().await.unwrap() == 0 {
+            assert!(tokio::time::timeout(Duration::from_millis(5), &mut owed).await.is_err());
+        }
+    }
+    one.running.take().unwrap().shutdown().await;
+    let beside = two.reached_by(&edge);
+    let revoking = two.post("/v1/revocations", body);
+    tokio::pin!(revoking);
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut revoking).await.is_err(), "nobody knows yet");
+    beside.feed(Some(1), Some(version), 0).await.unwrap();
+    let receipt = revoking.await.ok();
+    assert_eq!((&receipt["seq"], &receipt["edges"][0]["how"]), (&json!(1), &json!("acknowledged")));
+    assert_eq!(two.get("/v1/revocations").await.ok()["head"], 1);
 }
 
 async fn a_catalog_change_at_one_process_reaches_the_edges_of_the_other(database: &Database) {

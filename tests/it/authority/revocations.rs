@@ -6,17 +6,19 @@ use http::Method;
 use serde_json::{Value, json};
 use writ::clock::Clock as _;
 use writ::key::{KeyPair, PublicKey};
-use writ::revocation::RevocationSet;
+use writ::revocation::{Receipt, RevocationSet};
 use writ::token::hop::{Narrowing, NewHop, delegate};
 use writ::token::{Chain, Hop, Limits, RawToken, RootKeys, verify};
 
 use crate::store::{Database, for_every_backend};
-use crate::support::authority::{TestAuthority, TestEdge, random, start};
+use crate::support::authority::{TestAuthority, TestEdge, keyring, random, start};
 
 for_every_backend!(
     a_receipt_comes_when_every_edge_has_acknowledged,
     a_silent_edge_is_waited_for_until_no_lease_can_hold,
     revoking_twice_is_one_entry_and_a_repeated_request_the_same_receipt,
+    a_receipt_is_the_same_text_for_ever_wherever_it_is_asked_for,
+    a_receipt_that_cannot_be_given_yet_is_pending_and_never_done,
     a_target_kills_what_was_minted_before_it_and_nothing_else,
     a_disabled_agent_and_a_removed_grant_take_their_writs_with_them,
     a_rotated_root_key_signs_once_every_edge_knows_it,
@@ -36,10 +38,12 @@ fn signed_text(receipt: &Value) -> String {
         None => format!("settings {}", receipt["settings"]),
     };
     let mut lines = format!(
-        "writ receipt v1\nissuer {}\n{reached}\ntarget {}\ncommitted {}\nelapsed_ms {}\nbound_ms {}\n",
+        "writ receipt v1\nissuer {}\nkey {}\n{reached}\ntarget {}\ncommitted {}\ngiven {}\nelapsed_ms {}\nbound_ms {}\n",
         text("issuer"),
+        text("key"),
         text("target"),
         at("committed"),
+        at("given"),
         at("elapsed_ms"),
         at("bound_ms"),
     );
@@ -129,7 +133,7 @@ async fn revoking_twice_is_one_entry_and_a_repeated_request_the_same_receipt(dat
     let first = test.post("/v1/revocations", body.clone()).await.ok();
     assert_eq!(test.post("/v1/revocations", body).await.ok(), first, "the answer was lost and asked for again");
     let again = test.post("/v1/revocations", json!({ "token": token })).await.ok();
-    assert_eq!((&again["seq"], &again["committed"]), (&first["seq"], &first["committed"]));
+    assert_eq!(again, first);
     let other = test.post("/v1/revocations", json!({ "target": "tenant:acme", "idempotency_key": "one" })).await;
     other.refused(409, "key_reused");
     // Expired long ago: still not an error.
@@ -137,9 +141,51 @@ async fn revoking_twice_is_one_entry_and_a_repeated_request_the_same_receipt(dat
     test.clock.advance(Duration::from_secs(100_000));
     test.post("/v1/revocations", json!({ "token": expired })).await.ok();
     assert_eq!(test.get("/v1/revocations").await.ok()["head"], 2);
-    // Another process of the same installation, without the receipt in its memory, finds the same entry.
-    let store = database.another().await;
-    assert_eq!(store.revocation_head().await.unwrap(), 2);
+}
+
+async fn a_receipt_is_the_same_text_for_ever_wherever_it_is_asked_for(database: &Database) {
+    let test = start(database).await;
+    let edge = test.edge("edge-1").await;
+    let following = edge.follow();
+    let body = json!({ "target": "tenant:acme", "idempotency_key": "one" });
+    let first = test.post("/v1/revocations", body.clone()).await;
+    assert_eq!(first.headers["content-type"], "application/json");
+    drop(following);
+    // Another edge, another time, a process without a memory of it: what was given stands.
+    test.edge("edge-2").await;
+    test.clock.advance(Duration::from_secs(5));
+    let another = test.beside(keyring(&test.kek, &[])).await;
+    assert_eq!(another.post("/v1/revocations", body).await.text, first.text);
+    for process in [&test, &another] {
+        let asked = process.get("/v1/revocations/1/receipt").await;
+        assert_eq!((asked.status, asked.text), (200, first.text.clone()));
+    }
+    let receipt = Receipt::parse(&first.text).unwrap();
+    assert_eq!(receipt.check(&test.authority.public_key()), Ok(()));
+    assert_eq!(receipt.to_json(), first.text);
+    test.get("/v1/revocations/2/receipt").await.refused(404, "not_found");
+    test.get("/v1/revocations/0/receipt").await.refused(404, "not_found");
+}
+
+async fn a_receipt_that_cannot_be_given_yet_is_pending_and_never_done(database: &Database) {
+    let test = start(database).await;
+    let edge = test.edge("edge-1").await;
+    edge.catch_up().await;
+    // The client goes away while its revocation waits for a lease.
+    {
+        let revoking = test.post("/v1/revocations", json!({ "target": "tenant:acme" }));
+        tokio::pin!(revoking);
+        while test.store.revocation_head().await.unwrap() == 0 {
+            assert!(tokio::time::timeout(Duration::from_millis(5), &mut revoking).await.is_err());
+        }
+    }
+    // The clock stands still, so no lease ends, and the edge says nothing.
+    let pending = test.get("/v1/revocations/1/receipt").await;
+    assert_eq!((pending.status, &pending.json), (202, &json!({ "seq": 1, "status": "pending" })));
+    assert_eq!(test.store.owed(1).await.unwrap().receipt, None);
+    let receipt = test.let_time_pass(test.get("/v1/revocations/1/receipt")).await.ok();
+    assert_signed(&test, &receipt);
+    assert_eq!(receipt["edges"][0]["how"], "lease_ended");
 }
 
 /// What an edge that followed the log knows.

@@ -65,6 +65,7 @@ const OPERATORS_ONLY: &[(&str, &str)] = &[
     ("post", "/v1/revocations"),
     ("post", "/v1/revocations/explain"),
     ("get", "/v1/revocations/{seq}"),
+    ("get", "/v1/revocations/{seq}/receipt"),
     ("get", "/v1/services"),
     ("delete", "/v1/services/{name}"),
     ("get", "/v1/services/{name}"),

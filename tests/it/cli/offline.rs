@@ -182,3 +182,55 @@ fn explain_names_what_decides() {
     assert!(text.starts_with("denied  PUT /notes/notes/team/x\n"), "{text}");
     assert!(text.contains("put it there when handing on"), "{text}");
 }
+
+#[test]
+fn a_receipt_is_checked_offline_and_what_does_not_hold_is_named() {
+    use crate::tokens::pair;
+    use writ::revocation::receipt::{EdgeOutcome, Outcome, Receipt};
+    let dir = folder();
+    let edge = |name: &str, seed| EdgeOutcome {
+        edge: name.parse().unwrap(),
+        key: pair(seed).public(),
+        how: Outcome::Acknowledged,
+        at: writ::clock::Timestamp::from_millis(1_800_000_000_010),
+    };
+    let receipt = Receipt {
+        seq: Some(7),
+        settings: None,
+        target: "agent:acme/bot".into(),
+        committed: writ::clock::Timestamp::from_millis(1_800_000_000_000),
+        given: writ::clock::Timestamp::from_millis(1_800_000_000_011),
+        elapsed_ms: 11,
+        bound_ms: 1050,
+        edges: vec![edge("one", 2), edge("two", 3)],
+        issuer: "https://writ.example".into(),
+        key: pair(9).public(),
+        signature: String::new(),
+    }
+    .signed(&pair(9));
+    let key = pair(9).public().to_string();
+    fs::write(dir.path().join("receipt.json"), receipt.to_json()).unwrap();
+    fs::write(dir.path().join("keys.json"), serde_json::json!({ "authority_key": key, "keys": [] }).to_string())
+        .unwrap();
+    let said = writ(dir.path(), &["receipt", "verify", "receipt.json", "--key", &key]).ok();
+    assert!(said.contains("holds") && said.contains("agent:acme/bot") && said.contains("edge two"), "{said}");
+    writ(dir.path(), &["receipt", "verify", "receipt.json", "--keys", "keys.json"]).ok();
+    let json =
+        writ_reading(dir.path(), &["receipt", "verify", "-", "--key", &key, "--json"], &receipt.to_json()).json();
+    assert_eq!(json["seq"], 7);
+
+    let mut moved = receipt.clone();
+    moved.edges.reverse();
+    let other = pair(8).public().to_string();
+    for (text, key, named) in [
+        (receipt.to_json().replace("000000011", "000000012"), &key, "changed after it was signed"),
+        (moved.to_json(), &key, "out of place"),
+        (receipt.to_json().replacen(r#""seq":7"#, r#""seq":7,"seq":7"#, 1), &key, "duplicate"),
+        (receipt.to_json(), &other, "another authority"),
+        ("{}".into(), &key, "no receipt"),
+    ] {
+        let said = writ_reading(dir.path(), &["receipt", "verify", "-", "--key", key], &text).refused(1);
+        assert!(said.contains(named) && !said.contains('\n'), "{named}: {said}");
+    }
+    writ(dir.path(), &["receipt", "verify", "receipt.json"]).refused(2);
+}

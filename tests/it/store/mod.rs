@@ -17,6 +17,7 @@ mod edges;
 mod faults;
 mod installation;
 pub(crate) mod make;
+mod receipts;
 mod restart;
 mod revocations;
 mod roles;

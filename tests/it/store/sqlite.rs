@@ -25,6 +25,7 @@ async fn history_cannot_be_changed_or_deleted() {
     let checkpoint =
         writ::audit::Checkpoint::sign(source.clone(), records[0].head(), AT, &writ::key::KeyPair::from_seed(&[1; 32]));
     db.store.append_audit(&source, &records, Some(&checkpoint)).await.unwrap();
+    db.store.add_receipt(1, "{}").await.unwrap();
     let raw = raw(&db);
     for sql in [
         "UPDATE revocation SET forget_after = 0",
@@ -34,6 +35,8 @@ async fn history_cannot_be_changed_or_deleted() {
         "UPDATE audit_block SET block = ''",
         "DELETE FROM audit_block",
         "UPDATE audit_checkpoint SET hash = ''",
+        "UPDATE receipt SET body = ''",
+        "DELETE FROM receipt",
         "DELETE FROM audit_checkpoint",
     ] {
         let refused = raw.execute(sql, []).unwrap_err();

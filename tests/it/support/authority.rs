@@ -346,10 +346,14 @@ impl TestAuthority {
 impl TestAuthority {
     /// Another process of the same installation over the same store.
     pub(crate) async fn beside(&self, keys: Keyring) -> Self {
+        let terms = self.authority.terms().clone();
+        self.at(Authority::open(self.store.clone(), keys, self.clock.clone(), terms, None).await.unwrap()).await
+    }
+
+    /// An authority of the same installation, served.
+    pub(crate) async fn at(&self, authority: Arc<Authority>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let terms = self.authority.terms().clone();
-        let authority = Authority::open(self.store.clone(), keys, self.clock.clone(), terms, None).await.unwrap();
         Self {
             running: Some(RunningAuthority::start(authority.clone(), listener, None).unwrap()),
             client: AuthorityClient::new(url.parse().unwrap(), &TrustedRoots::web()),

@@ -82,6 +82,31 @@ impl Lifeline {
 impl Server {
     /// Starts a server with these settings beside the usual ones.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::with_data(settings, |command, data| {
+            command
+                .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"])
+                .arg(data);
+            "initdb"
+        })
+    }
+
+    /// Starts a server that follows another one, which calls it `standby`.
+    pub(crate) fn standby_of(primary: &Self) -> Self {
+        let from = format!(
+            "host={} port={} user=postgres application_name=standby",
+            primary.dir.to_str().unwrap(),
+            primary.port
+        );
+        Self::with_data(&[], |command, data| {
+            command
+                .args(["--write-recovery-conf", "--no-sync", "--checkpoint=fast", "--dbname", &from, "--pgdata"])
+                .arg(data);
+            "pg_basebackup"
+        })
+    }
+
+    /// `make` adds the arguments of the program that makes the data directory, and names it.
+    fn with_data(settings: &[&str], make: impl FnOnce(&mut Command, &Path) -> &'static str) -> Self {
         let bin = bin();
         let dir = tempfile::Builder::new().prefix("writ-pg-").tempdir().unwrap().keep();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
@@ -90,12 +115,13 @@ impl Server {
             chown(&dir, Some(uid), Some(gid)).unwrap();
         }
         let data = dir.join("data");
-        let made = as_user(Command::new(program(bin.as_deref(), "initdb")), user)
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"])
-            .arg(&data)
+        let mut arguments = Command::new("");
+        let name = make(&mut arguments, &data);
+        let made = as_user(Command::new(program(bin.as_deref(), name)), user)
+            .args(arguments.get_args())
             .output()
             .expect(NOT_FOUND);
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(made.status.success(), "{name}: {}", String::from_utf8_lossy(&made.stderr));
         let mut supervisor = as_user(Command::new("/bin/sh"), user)
             .args(["-c", SUPERVISE, "sh"])
             .arg(&dir)
@@ -179,6 +205,20 @@ impl Server {
         self.try_sql("postgres", database, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Waits until a query of the superuser finds a row.
+    pub(crate) async fn until(&self, database: &str, query: &str) {
+        let (client, connection) = tokio_postgres::connect(&self.text_url("postgres", database), NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let found = async {
+            while client.query_opt(query, &[]).await.unwrap().is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("{query}"));
+        drop(client);
+        let _ = connection.await;
+    }
+
     /// Runs a script as `role`; an error is answered as its SQLSTATE.
     pub(crate) async fn try_sql(&self, role: &str, database: &str, sql: &str) -> Result<(), String> {
         let (client, connection) = tokio_postgres::connect(&self.text_url(role, database), NoTls).await.unwrap();
@@ -194,6 +234,13 @@ impl Server {
 /// A URL of the server whose socket is in `dir`.
 pub(crate) fn url(dir: &Path, port: u16, role: &str, database: &str) -> String {
     format!("postgres://{role}@{}:{port}/{database}", dir.to_str().unwrap().replace('/', "%2F"))
+}
+
+/// The URL of a database that one of several servers has, tried in this order.
+pub(crate) fn url_of(servers: &[&Server], database: &str) -> String {
+    let host = |server: &&Server| format!("{}:{}", server.dir.to_str().unwrap().replace('/', "%2F"), server.port);
+    let hosts: Vec<_> = servers.iter().map(host).collect();
+    format!("postgres://postgres@{}/{database}", hosts.join(","))
 }
 
 /// What a server of that port calls its socket.
@@ -215,7 +262,7 @@ const SUPERVISE: &str = r#"
         "$@" >"$dir/log" 2>&1 &
         server=$!
         tries=0
-        until grep -qs 'ready to accept connections' "$dir/log"; do
+        until grep -qs 'ready to accept' "$dir/log"; do
             tries=$((tries + 1))
             if ! kill -0 $server 2>/dev/null || [ $tries -gt 600 ]; then echo failed; exit 1; fi
             sleep 0.05

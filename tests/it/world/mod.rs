@@ -50,6 +50,16 @@ impl Process {
         Self { child: command.spawn().unwrap(), log }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -80,7 +90,7 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 /// Whether `GET path` at `address` is answered with 200.
-fn answers(address: SocketAddr, path: &str) -> bool {
+pub(crate) fn answers(address: SocketAddr, path: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     let mut answer = String::new();
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
