@@ -1,4 +1,6 @@
-//! What a running process says about itself. Logs go to standard error, so that output stays output.
+//! What a running process says about itself. Logs go to standard error, so that output stays output; metrics are asked for.
+
+pub mod metrics;
 
 use tracing_subscriber::EnvFilter;
 

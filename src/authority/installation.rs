@@ -25,6 +25,7 @@ use crate::identity::{Providers, SetupError};
 use crate::key::{KeyPair, sha256};
 use crate::secret::Secret;
 use crate::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, Store, StoreError};
+use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::{Binding, Keyring, Sealed, VaultError};
 
@@ -185,6 +186,7 @@ impl Authority {
             log,
             presence: Presence::default(),
             growth: Growth::default(),
+            metrics: AuthorityMetrics::default(),
             fencing,
             replica: hex::encode(random::<8>()?).into(),
             seen: Seen::default(),

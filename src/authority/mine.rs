@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::audit::Actor;
-use crate::authority::receipt::Receipt;
+use crate::authority::receipt::ReceiptText;
 use crate::authority::{Authority, AuthorityError, FORGET_MARGIN, change_with};
 use crate::clock::Timestamp;
 use crate::id::{AgentName, BlockId, ProviderName, TenantName};
@@ -41,7 +41,7 @@ impl Authority {
     }
 
     /// Ends what is theirs, and returns once no edge serves it. Suspends nobody: they can log in again.
-    pub async fn revoke_mine(&self, user: &VerifiedIdentity, what: Mine) -> Result<Receipt, AuthorityError> {
+    pub async fn revoke_mine(&self, user: &VerifiedIdentity, what: Mine) -> Result<ReceiptText, AuthorityError> {
         self.seen.user_revokes(user.tenant(), user.subject(), self.clock.monotonic())?;
         let (tenant, subject) = (user.tenant().clone(), user.subject().clone());
         let (target, forget_after) = match what {
@@ -82,12 +82,12 @@ impl Authority {
 
     /// Ends what a provider's logout token says has ended; `None` if no provider has that name. A token that came before changes
     /// nothing.
-    pub async fn logout(&self, provider: &ProviderName, token: &str) -> Option<Result<Receipt, AuthorityError>> {
+    pub async fn logout(&self, provider: &ProviderName, token: &str) -> Option<Result<ReceiptText, AuthorityError>> {
         let logout = self.providers.logout(provider, token, self.now()).await?;
         Some(self.logged_out(logout).await)
     }
 
-    async fn logged_out(&self, logout: Result<Logout, IdentityError>) -> Result<Receipt, AuthorityError> {
+    async fn logged_out(&self, logout: Result<Logout, IdentityError>) -> Result<ReceiptText, AuthorityError> {
         let Logout { provider, tenant, ended, id, until } = logout?;
         let target = match ended {
             Ended::Session(session) => Target::Session(tenant.clone(), session),

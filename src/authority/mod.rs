@@ -18,6 +18,7 @@ use crate::identity::Providers;
 use crate::key::KeyPair;
 use crate::policy::Grant;
 use crate::store::{Edge, Heads, Installation, Store};
+use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::Keyring;
 
@@ -34,6 +35,7 @@ pub mod feed;
 pub mod fence;
 mod fresh;
 pub mod http;
+mod injections;
 pub mod installation;
 pub mod introspect;
 pub mod issue;
@@ -88,6 +90,7 @@ pub struct Authority {
     started: tokio::time::Instant,
     presence: Presence,
     growth: Growth,
+    metrics: AuthorityMetrics,
     fencing: Fencing,
     /// Tells this process from the other replicas, for as long as it lives.
     replica: Box<str>,
@@ -122,6 +125,15 @@ impl Authority {
     /// Whether it can serve: the store answers. The keys are loaded since it was opened.
     pub async fn ready(&self) -> Result<(), AuthorityError> {
         Ok(self.store.ready().await?)
+    }
+
+    /// What is measured, in the text form of OpenMetrics.
+    pub fn metrics_page(&self) -> String {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.log_head.set(number(self.log.known()));
+        let leased = self.presence.leased(self.clock.monotonic());
+        self.metrics.edges_leased.set(number(leased.try_into().unwrap_or(u64::MAX)));
+        self.metrics.to_text()
     }
 
     fn now(&self) -> Timestamp {

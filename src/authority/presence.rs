@@ -135,6 +135,11 @@ impl Presence {
         self.known().heard.get(key).is_some_and(|heard| now < heard.lease_until)
     }
 
+    /// How many edges may have a lease from this process.
+    pub(super) fn leased(&self, now: Monotonic) -> usize {
+        self.known().heard.values().filter(|heard| now < heard.lease_until).count()
+    }
+
     /// What edges acknowledged that goes beyond `shared`.
     pub(super) fn beyond(&self, shared: &HashMap<PublicKey, Acknowledged>) -> Vec<(PublicKey, Acknowledged)> {
         let known = self.known();

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::authority::presence::Word;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::{Monotonic, Timestamp};
@@ -26,6 +28,22 @@ impl ReceiptText {
     /// The text.
     pub fn into_string(self) -> String {
         self.0.into_string()
+    }
+}
+
+/// Counts a receipt that is waited for, however the wait ends.
+struct Pending<'a>(&'a Gauge);
+
+impl<'a> Pending<'a> {
+    fn one(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -90,9 +108,14 @@ impl Authority {
         let target = entry.target.to_string();
         let ended = Ended { reached: Reached::Log(entry.seq), target, committed: entry.at, since };
         let given = async {
+            let _pending = Pending::one(&self.metrics.receipts_pending);
             match self.proven(&ended).await? {
                 Proven::Given(receipt) => Ok(receipt),
-                Proven::Now(receipt) => self.store.add_receipt(entry.seq, &receipt.to_json()).await,
+                Proven::Now(receipt) => {
+                    let kept = self.store.add_receipt(entry.seq, &receipt.to_json()).await?;
+                    self.metrics.time_to_revoke.observe(self.clock.monotonic().since(since).as_secs_f64());
+                    Ok(kept)
+                }
             }
         };
         given.await.map(ReceiptText).map_err(|source| AuthorityError::Unproven { seq: entry.seq, source })

@@ -31,9 +31,20 @@ impl Authority {
             }
             checkpoint.verify().map_err(|error| AuthorityError::Malformed(error.to_string()))?;
         }
+        // What is stored already was compared when it came first.
+        let stored = self.store.audit_head(&source).await?.seq;
+        let news = shipment.records.partition_point(|record| record.seq <= stored);
+        let injections = self.injections(&source, &shipment.records[news..]).await?;
         match self.store.append_audit(&source, &shipment.records, shipment.checkpoint.as_ref()).await {
             Err(StoreError::Conflict(_)) => Err(AuthorityError::AuditConflict),
-            head => Ok(AuditReceipt { head: head? }),
+            head => {
+                let head = head?;
+                for injection in &injections {
+                    injection.report(&source);
+                    self.metrics.injections_after_receipt.inc();
+                }
+                Ok(AuditReceipt { head })
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::Actor;
-use crate::authority::receipt::Receipt;
+use crate::authority::receipt::ReceiptText;
 use crate::authority::{Authority, AuthorityError, FORGET_MARGIN, change_with};
 use crate::clock::{Monotonic, Timestamp};
 use crate::id::BlockId;
@@ -76,7 +76,7 @@ pub enum Shown {
 #[derive(Debug)]
 pub enum Ended {
     /// No edge serves it from now on.
-    Receipt(Receipt),
+    Receipt(ReceiptText),
     /// It was over long before: no edge serves it, and nothing was stored.
     Over {
         /// What was meant.

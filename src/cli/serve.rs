@@ -1,5 +1,6 @@
 //! The processes: `writ serve` and `writ edge`. Both end in order when they are told to.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::dial::TrustedRoots;
 use crate::edge::join::{Address, Joined, Rejoin};
 use crate::edge::{Bound, RunningEdge};
 use crate::store::{self, StoreUrl};
+use crate::telemetry::metrics::MetricsServer;
 use crate::telemetry::{self, LogForm};
 use crate::vault::{Kek, Keyring};
 use crate::wire::JoinTicketText;
@@ -70,12 +72,25 @@ impl ServeArgs {
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|error| Failure::from(error).during(format!("cannot listen on {}", config.listen)))?;
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(listening_for_metrics(address).await?),
+            None => None,
+        };
+        let _metrics = metrics.map(|listener| {
+            let authority = Arc::clone(&authority);
+            MetricsServer::start(listener, move || authority.metrics_page())
+        });
         let running = RunningAuthority::start(authority, listener, tls.map(Arc::new))?;
         context.out.remark(&format!("{} authority {} at {}", good("serving"), strong(&config.issuer), running.addr));
         told_to_stop().await?;
         context.out.remark("stopping: open requests may finish; a second signal ends at once");
         or_at_once(running.shutdown()).await
     }
+}
+
+async fn listening_for_metrics(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let told = |error| Failure::from(error).during(format!("`metrics_listen`: cannot listen on {address}"));
+    TcpListener::bind(address).await.map_err(told)
 }
 
 /// Where the settings say that the state is.

@@ -15,6 +15,8 @@ use crate::id::AudienceName;
 pub struct AuthorityConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where its metrics can be read, by whoever reaches that address; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Its certificate; `None` is possible on a loopback address only.
     pub tls: Option<TlsFiles>,
     /// The URL at which agents and edges reach it. Fixed by `writ init`.
@@ -90,6 +92,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct AuthorityTable {
     listen: SocketAddr,
+    metrics_listen: Option<SocketAddr>,
     issuer: String,
     tls: Option<TlsFiles>,
     #[serde(default = "defaults::audiences")]
@@ -208,6 +211,7 @@ impl AuthorityConfig {
         )?);
         Ok(Self {
             listen: authority.listen,
+            metrics_listen: authority.metrics_listen,
             tls: authority
                 .tls
                 .map(|tls| TlsFiles { certificate: folder.join(tls.certificate), key: folder.join(tls.key) }),

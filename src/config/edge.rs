@@ -17,6 +17,7 @@ use crate::token::proof::BearerRule;
 #[serde(deny_unknown_fields)]
 struct EdgeFile {
     listen: Vec<SocketAddr>,
+    metrics_listen: Option<SocketAddr>,
     origin: Option<String>,
     state: PathBuf,
     #[serde(default)]
@@ -66,6 +67,8 @@ struct LimitsFile {
 pub struct EdgeConfig {
     /// Where it listens; never empty. Without TLS only loopback addresses.
     pub listen: Vec<SocketAddr>,
+    /// Where its metrics can be read, by whoever reaches that address; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The origin at which agents reach it; `None`: that of the first address it listens on.
     pub origin: Option<Origin>,
     /// The folder for its key, its place in the audit chain, and the journal.
@@ -228,6 +231,7 @@ impl EdgeConfig {
     pub fn loopback(listen: SocketAddr, state: PathBuf) -> Self {
         Self {
             listen: vec![listen],
+            metrics_listen: None,
             origin: None,
             state,
             bearer: BearerRule::Refuse,
@@ -282,6 +286,7 @@ impl EdgeFile {
             within("clock_skew_s_max", "must be between 1 and 300", self.clock_skew_s_max, CLOCK_SKEW_S, 1, 300)?;
         let config = EdgeConfig {
             listen: self.listen,
+            metrics_listen: self.metrics_listen,
             origin,
             state: folder.join(self.state),
             bearer: match self.bearer {

@@ -22,10 +22,12 @@ use crate::edge::proxy::Upstreams;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::Peer;
 use crate::id::RequestId;
+use crate::telemetry::metrics::EdgeMetrics;
 use crate::token::proof::BearerRule;
 
 /// All that a request needs on its way through.
 pub(super) struct Door {
+    pub(super) metrics: Arc<EdgeMetrics>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) origin: Origin,
     pub(super) limits: EdgeLimits,
@@ -102,6 +104,7 @@ impl Door {
                     ending.discard();
                     return Err(error.into());
                 }
+                self.metrics.decided("allowed", "allowed");
                 self.forward(admitted, id, ending).await
             }
             Err(denial) => {
@@ -134,6 +137,7 @@ impl Door {
     }
 
     async fn record_denial(&self, id: RequestId, account: Account, denial: &Denial) {
+        self.metrics.decided("denied", denial.reason());
         if let Err(error) = self.journal.append(&account.denied(denial)).await {
             tracing::error!(request = %id, %error, "a denial was not recorded");
         }

@@ -28,6 +28,7 @@ use crate::edge::proxy::Upstreams;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::{ListenError, Server, acceptor};
 use crate::edge::ship::{ShipLimits, Shipper, stored_head};
+use crate::telemetry::metrics::{EdgeMetrics, MetricsServer};
 use crate::token::Limits;
 use crate::token::proof::{Proof, ProofId};
 
@@ -63,6 +64,7 @@ pub enum StartError {
 pub struct Bound {
     config: EdgeConfig,
     listeners: Vec<TcpListener>,
+    metrics: Option<TcpListener>,
     address: SocketAddr,
     origin: Origin,
 }
@@ -76,11 +78,18 @@ impl Bound {
             let bind = |source| ListenError::Bind { address: *address, source };
             listeners.push(TcpListener::bind(address).await.map_err(bind)?);
         }
+        let metrics = match config.metrics_listen {
+            Some(address) => {
+                let bind = |source| ListenError::Bind { address, source };
+                Some(TcpListener::bind(address).await.map_err(bind)?)
+            }
+            None => None,
+        };
         // Expect safety: `check` refuses an empty list.
         let first = listeners.first().expect("at least one address");
         let address = first.local_addr().map_err(|source| ListenError::Bind { address: config.listen[0], source })?;
         let origin = config.origin.clone().unwrap_or_else(|| Origin::of(address, config.tls.is_some()));
-        Ok(Self { config, listeners, address, origin })
+        Ok(Self { config, listeners, metrics, address, origin })
     }
 
     /// At which origin agents reach it.
@@ -95,7 +104,7 @@ impl Bound {
 
     /// Begins to serve. Until it has reached its authority, everything gets a 503.
     pub async fn start(self, joined: &Joined, clock: Arc<dyn Clock>) -> Result<RunningEdge, StartError> {
-        let Self { config, listeners, address, origin } = self;
+        let Self { config, listeners, metrics, address, origin } = self;
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
         let knowledge = Arc::new(Knowledge::new(clock.clone()));
         let roots = roots(&config)?;
@@ -119,7 +128,9 @@ impl Bound {
         }
         let lease = knowledge.clone();
         let dialer = Dialer::new(&roots, dial_limits(&config)).with_gate(Arc::new(move || lease.lease_holds()));
+        let measured = Arc::new(EdgeMetrics::default());
         let door = Arc::new(Door {
+            metrics: measured.clone(),
             clock: clock.clone(),
             origin: origin.clone(),
             bearer: config.bearer,
@@ -134,6 +145,8 @@ impl Bound {
             limits: config.limits.clone(),
         });
 
+        let page = page(measured, knowledge.clone());
+        let metrics = metrics.map(|listener| MetricsServer::start(listener, page));
         let stop = CancellationToken::new();
         let connections = Arc::new(Semaphore::new(config.limits.connections_max));
         let mut servers = JoinSet::new();
@@ -161,7 +174,19 @@ impl Bound {
             let _ = shipping.await;
         });
         let last_shipment = shipper();
-        Ok(RunningEdge { address, origin, knowledge, journal, last_shipment, stop, servers, beside })
+        Ok(RunningEdge { address, origin, knowledge, journal, _metrics: metrics, last_shipment, stop, servers, beside })
+    }
+}
+
+/// What is measured, as it is when somebody asks.
+fn page(metrics: Arc<EdgeMetrics>, knowledge: Arc<Knowledge>) -> impl Fn() -> String + Send + Sync {
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    move || {
+        metrics.lease_left_ms.set(i64::try_from(knowledge.lease_left().as_millis()).unwrap_or(i64::MAX));
+        metrics.log_seq.set(i64::try_from(knowledge.seq()).unwrap_or(i64::MAX));
+        metrics.revocations.set(number(knowledge.revocations()));
+        metrics.open_requests.set(number(knowledge.streams().len()));
+        metrics.to_text()
     }
 }
 
@@ -200,6 +225,7 @@ pub struct RunningEdge {
     address: SocketAddr,
     origin: Origin,
     knowledge: Arc<Knowledge>,
+    _metrics: Option<MetricsServer>,
     journal: Journal,
     last_shipment: Shipper,
     stop: CancellationToken,

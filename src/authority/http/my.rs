@@ -12,13 +12,14 @@ use utoipa::ToSchema;
 
 use super::extract::{OfTenant, Params, SecretBody, Segment, bearer, media_type, read_body};
 use super::problem::Problem;
-use super::revocations::ReceiptView;
+use super::revocations::ReceiptJson;
 use super::token::{TokenProblem, describable};
 use crate::authority::mine::Mine;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
 use crate::id::{AgentName, BlockId, GrantId, ProviderName, Subject};
 use crate::identity::{IdentityError, TOKEN_BYTES_MAX, VerifiedIdentity};
+use crate::revocation::Receipt;
 use crate::store::IssuedWrit;
 
 /// A user whom their provider vouches for.
@@ -94,12 +95,12 @@ pub(super) async fn writs(
 
 /// Ends what was issued for the user, or a part of it; answers once no edge serves it. They can log in again.
 #[utoipa::path(post, path = "/v1/my/revocations", tag = "my", security(("user" = [])), params(OfTenant), request_body = MyRevocationBody,
-    responses((status = 200, body = ReceiptView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     User(user): User,
     SecretBody(body): SecretBody<MyRevocationBody>,
-) -> Result<Json<ReceiptView>, AuthorityError> {
+) -> Result<ReceiptJson, AuthorityError> {
     let what = match (body.agent, body.writ, body.token) {
         (None, None, None) => Mine::All,
         (Some(agent), None, None) => Mine::Agent(agent),
@@ -107,7 +108,7 @@ pub(super) async fn revoke(
         (None, None, Some(token)) => Mine::Token(token),
         _ => return Err(AuthorityError::Malformed("give at most one of `agent`, `writ` and `token`".into())),
     };
-    Ok(Json(authority.revoke_mine(&user, what).await?.into()))
+    Ok(authority.revoke_mine(&user, what).await?.into())
 }
 
 /// A logout that a provider reports.
@@ -152,12 +153,12 @@ impl From<AuthorityError> for LogoutRefused {
 #[utoipa::path(post, path = "/v1/identity/{provider}/logout", tag = "identity",
     params(("provider" = String, Path, description = "The provider, as the settings call it.")),
     request_body(content = LogoutForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, body = ReceiptView), (status = 400, body = TokenProblem), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Receipt), (status = 400, body = TokenProblem), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn logout(
     State(authority): State<Arc<Authority>>,
     Segment(provider): Segment<ProviderName>,
     request: Request,
-) -> Result<Json<ReceiptView>, LogoutRefused> {
+) -> Result<ReceiptJson, LogoutRefused> {
     if media_type(request.headers()) != "application/x-www-form-urlencoded" {
         return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`").into());
     }
@@ -165,5 +166,5 @@ pub(super) async fn logout(
     let form = serde_urlencoded::from_bytes::<LogoutForm>(&body);
     let form = form.map_err(|_| LogoutRefused::Token("send exactly one `logout_token` as a form".into()))?;
     let receipt = authority.logout(&provider, &form.logout_token).await.ok_or(AuthorityError::NoProvider)?;
-    Ok(Json(receipt?.into()))
+    Ok(receipt?.into())
 }

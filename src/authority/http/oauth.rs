@@ -203,7 +203,7 @@ fn no_client(message: &str) -> TokenRefused {
 #[utoipa::path(post, path = "/oauth/revoke", tag = "oauth",
     params(("DPoP" = Option<String>, Header, description = "A proof by a holder of the writ, with `bdh`, where no assertion is sent.")),
     request_body(content = ClientForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "Done, with the receipt (`ReceiptView`), or nothing to do."), (status = "default", body = TokenProblem)))]
+    responses((status = 200, description = "Done, with the receipt (`Receipt`), or nothing to do."), (status = "default", body = TokenProblem)))]
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     request: Request,

@@ -11,11 +11,12 @@ use utoipa::ToSchema;
 
 use super::extract::{media_type, parse_secret, read_body};
 use super::problem::Problem;
-use super::revocations::ReceiptView;
+use super::revocations::ReceiptJson;
 use crate::authority::witness::{Ended, Shown, WitnessRequest};
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
 use crate::id::BlockId;
+use crate::revocation::Receipt;
 use crate::revocation::Target;
 use crate::token::proof::ProofError;
 
@@ -51,7 +52,7 @@ pub(super) struct OverView {
 impl IntoResponse for Ended {
     fn into_response(self) -> Response {
         match self {
-            Self::Receipt(receipt) => Json(ReceiptView::from(receipt)).into_response(),
+            Self::Receipt(receipt) => ReceiptJson::from(receipt).into_response(),
             Self::Over { target, since } => Json(OverView { target, over_since: since }).into_response(),
         }
     }
@@ -68,7 +69,7 @@ pub(super) fn proof(headers: &HeaderMap) -> Result<&str, ProofError> {
 /// when to try again.
 #[utoipa::path(post, path = "/v1/revocations/witness", tag = "revocations", request_body = WitnessBody,
     params(("DPoP" = String, Header, description = "A proof by a holder of the token, with `bdh`.")),
-    responses((status = 200, description = "A `ReceiptView`, or an `OverView` where it was over since long.", body = ReceiptView), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "A `Receipt`, or an `OverView` where it was over since long.", body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(State(authority): State<Arc<Authority>>, request: Request) -> Result<Ended, AuthorityError> {
     let headers = request.headers().clone();
     if media_type(&headers) != "application/json" {

@@ -6,6 +6,7 @@
 mod edges;
 mod explain;
 mod faults;
+mod injections;
 mod installation;
 mod oauth;
 mod replicas;
