@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::load::{Revocation, Run};
-use crate::system::eventually;
+use crate::system::{IN_THE_END, eventually};
 use crate::upstream::{Mark, Seen};
 
 /// Everything that does not hold, each in a sentence.
@@ -16,6 +16,7 @@ pub(crate) async fn findings(run: &Run) -> Vec<String> {
     streams_of_the_revoked_end(run).await;
     findings.extend(after_receipts(run));
     findings.extend(lost_revocations(run).await);
+    findings.extend(changed_receipts(run).await);
     findings.extend(lost_records(run).await);
     findings.extend(run.system.audit_broken());
     findings.extend(run.system.authorities.iter().filter_map(|authority| authority.process.panicked()));
@@ -111,6 +112,32 @@ async fn lost_revocations(run: &Run) -> Vec<String> {
         let found = log.iter().filter(|(_, logged)| *logged == target).count();
         if found != seqs.len() {
             findings.push(format!("{target} has receipts for {seqs:?} and stands in the log {found} times"));
+        }
+    }
+    findings
+}
+
+/// Whoever asks again gets the same receipt, at whichever replica, and it holds offline.
+async fn changed_receipts(run: &Run) -> Vec<String> {
+    let mut findings = Vec::new();
+    let keys = run.system.operate(Method::GET, "/v1/keys", None).await;
+    let revocations = run.revocations.lock().unwrap().clone();
+    for (n, revocation) in revocations.iter().enumerate() {
+        let Some(settled) = &revocation.settled else { continue };
+        let replica = n % run.system.authorities.len();
+        let again =
+            run.system.ask(replica, Method::POST, "/v1/revocations", Some(&revocation.body()), IN_THE_END).await;
+        let again = again.map_or_else(|error| error, |answer| answer.text());
+        if again != settled.text {
+            findings.push(format!(
+                "{}: authority-{replica} answers {again}, the receipt was {}",
+                revocation.name, settled.text
+            ));
+        }
+        // Each check is a process of its own.
+        if n % 5 == 0 {
+            let key = keys["authority_key"].as_str().unwrap();
+            findings.extend(run.system.receipt_refused(&settled.text, key));
         }
     }
     findings

@@ -46,6 +46,7 @@ pub(crate) struct Run {
 /// A call to `POST /v1/revocations`, repeated under one name until it was answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Revocation {
+    pub(crate) name: String,
     pub(crate) target: String,
     pub(crate) begun: Monotonic,
     pub(crate) settled: Option<Settled>,
@@ -57,6 +58,15 @@ pub(crate) struct Settled {
     pub(crate) mark: Mark,
     pub(crate) at: Monotonic,
     pub(crate) receipt: Value,
+    /// Byte for byte as it came.
+    pub(crate) text: String,
+}
+
+impl Revocation {
+    /// The body of the call, the same each time.
+    pub(crate) fn body(&self) -> Value {
+        json!({ "target": self.target, "idempotency_key": self.name })
+    }
 }
 
 /// How much of everything there was.
@@ -348,13 +358,14 @@ impl Run {
     /// Asks one replica after the other until there is a receipt. An error says nothing; the name of the request settles it.
     pub(crate) async fn revoke(&self, target: &str, name: &str, random: &mut Random) -> Settled {
         let begun = SystemClock.monotonic();
+        let revocation = Revocation { name: name.into(), target: target.into(), begun, settled: None };
+        let body = revocation.body();
         let place = {
             let mut revocations = self.revocations.lock().unwrap();
-            revocations.push(Revocation { target: target.into(), begun, settled: None });
+            revocations.push(revocation);
             revocations.len() - 1
         };
         self.log.add(format_args!("{name} revokes {target}"));
-        let body = json!({ "target": target, "idempotency_key": name });
         loop {
             assert!(elapsed(begun) < IN_THE_END, "{name} ({target}) was never answered\n{}", self.log.text());
             let replica = random.below(self.system.authorities.len());
@@ -363,7 +374,8 @@ impl Run {
             let mark = self.system.upstream.mark();
             let told = match asked {
                 Ok(answer) if answer.status == 200 => {
-                    let settled = Settled { mark, at: SystemClock.monotonic(), receipt: answer.json() };
+                    let (at, receipt, text) = (SystemClock.monotonic(), answer.json(), answer.text());
+                    let settled = Settled { mark, at, receipt, text };
                     self.settle(place, name, settled.clone());
                     return settled;
                 }

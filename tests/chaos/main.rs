@@ -6,6 +6,7 @@
 //!   the upstream's sockets when the receipt is there counts as before it (`upstream::Upstream::mark`).
 //! - a stream of something that was revoked does not end at the upstream;
 //! - a revocation that was answered is not in the log, or more than once; the log has a gap;
+//! - a receipt does not hold offline, or whoever asks again gets another one;
 //! - a request that the upstream saw has no decision in the audit log, or two; a decision has no outcome; a chain is broken;
 //! - a writ is refused with 401 that nobody has begun to revoke;
 //! - the run was vacuous: too little was revoked, served or refused for the rest to mean anything.

@@ -241,6 +241,12 @@ impl System {
         refused(command(self.dir(), &self.operators(&["audit", "verify"])))
     }
 
+    /// Checks a receipt by the command line; what it says if it does not hold.
+    pub(crate) fn receipt_refused(&self, receipt: &str, key: &str) -> Option<String> {
+        fs::write(self.dir().join("receipt"), receipt).unwrap();
+        refused(command(self.dir(), &["receipt", "verify", "receipt", "--key", key]))
+    }
+
     /// One more, joined and serving.
     pub(crate) async fn add_edge(&mut self) {
         let name = format!("edge-{}", self.edges.len());
