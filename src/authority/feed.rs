@@ -36,7 +36,7 @@ impl Authority {
             .then(|| published.settings(self.issuer(), &edge.audience, now));
         // The copy may have grown since the head was read.
         let head = heads.revocation_seq.max(log.upto);
-        Ok(FeedReply { head, lease_ms: self.lease_ms(asked), now, log, settings })
+        Ok(FeedReply { head, lease_ms: self.lease_ms(asked, heads.server), now, log, settings })
     }
 
     /// The heads as they are in the store after this call; the copy of the log has caught up with them.

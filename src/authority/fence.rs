@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::authority::Authority;
 use crate::clock::{Clock, Monotonic};
-use crate::store::{Fence, Store, StoreError};
+use crate::store::{Fence, ServerId, Store, StoreError};
 
 /// What is known of the database's place among its standbys.
 #[derive(Debug, Default)]
@@ -22,10 +22,10 @@ enum Primary {
     /// Nothing yet.
     #[default]
     Unknown,
-    /// It waits for no standby: it counts as the primary for as long as it answers.
-    Alone,
-    /// It was the primary after this moment.
-    Confirmed(Monotonic),
+    /// This server waits for no standby: it counts as the primary for as long as it answers.
+    Alone(ServerId),
+    /// This server was the primary after this moment.
+    Confirmed(ServerId, Monotonic),
 }
 
 impl Fencing {
@@ -34,16 +34,16 @@ impl Fencing {
         // Before the commit begins: a moment at which no other server can have taken over yet.
         let begun = clock.monotonic();
         let known = match store.fence().await? {
-            Fence::Confirmed => Primary::Confirmed(begun),
-            Fence::Alone => Primary::Alone,
+            Fence::Confirmed(server) => Primary::Confirmed(server, begun),
+            Fence::Alone(server) => Primary::Alone(server),
         };
         let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), known);
         match (before, known) {
-            (Primary::Confirmed(_), Primary::Alone) => {
+            (Primary::Confirmed(..), Primary::Alone(_)) => {
                 tracing::warn!("the database no longer waits for a standby: a failover is not safe any more");
             }
-            (Primary::Unknown, Primary::Alone) => tracing::info!("the database waits for no standby"),
-            (Primary::Unknown | Primary::Alone, Primary::Confirmed(_)) => {
+            (Primary::Unknown, Primary::Alone(_)) => tracing::info!("the database waits for no standby"),
+            (Primary::Unknown | Primary::Alone(_), Primary::Confirmed(..)) => {
                 tracing::info!("commits wait for a standby: leases are fenced against a failover");
             }
             _ => {}
@@ -51,12 +51,15 @@ impl Fencing {
         Ok(())
     }
 
-    /// How much of `lease` may be granted to who asked at `asked`: it ends at most `lease` after the last proof began.
-    fn lease(&self, lease: Duration, asked: Monotonic) -> Duration {
+    /// How much of `lease` may be granted to who asked at `asked`, on a head that `read_at` answered: it ends at most `lease`
+    /// after the last proof began.
+    ///
+    /// A proof of one server says nothing of another: during a failover some connections may be to the old one still.
+    fn lease(&self, lease: Duration, asked: Monotonic, read_at: ServerId) -> Duration {
         match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Primary::Unknown => Duration::ZERO,
-            Primary::Alone => lease,
-            Primary::Confirmed(begun) => lease.saturating_sub(asked.since(begun)),
+            Primary::Alone(server) if server == read_at => lease,
+            Primary::Confirmed(server, begun) if server == read_at => lease.saturating_sub(asked.since(begun)),
+            Primary::Unknown | Primary::Alone(_) | Primary::Confirmed(..) => Duration::ZERO,
         }
     }
 }
@@ -65,8 +68,8 @@ impl Authority {
     /// How long the lease of an edge is whose request came at `asked`, in milliseconds.
     ///
     /// The edge counts from when it sent the request, which was before.
-    pub(super) fn lease_ms(&self, asked: Monotonic) -> u64 {
-        u64::try_from(self.fencing.lease(self.terms.lease, asked).as_millis()).unwrap_or(u64::MAX)
+    pub(super) fn lease_ms(&self, asked: Monotonic, read_at: ServerId) -> u64 {
+        u64::try_from(self.fencing.lease(self.terms.lease, asked, read_at).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Proves again and again that the database is the primary, until told to stop.
@@ -98,11 +101,15 @@ mod tests {
         let at = |ms| Monotonic::from_origin(Duration::from_millis(ms));
         let lease = Duration::from_millis(1000);
         let known = |primary| Fencing(Mutex::new(primary));
-        assert_eq!(known(Primary::Unknown).lease(lease, at(0)), Duration::ZERO);
-        assert_eq!(known(Primary::Alone).lease(lease, at(9000)), lease);
-        let confirmed = known(Primary::Confirmed(at(500)));
+        let (this, other) = (ServerId(1), ServerId(2));
+        assert_eq!(known(Primary::Unknown).lease(lease, at(0), this), Duration::ZERO);
+        assert_eq!(known(Primary::Alone(this)).lease(lease, at(9000), this), lease);
+        let confirmed = known(Primary::Confirmed(this, at(500)));
         for (asked, left) in [(400, 1000), (500, 1000), (750, 750), (1499, 1), (1500, 0), (9000, 0)] {
-            assert_eq!(confirmed.lease(lease, at(asked)), Duration::from_millis(left), "{asked}");
+            assert_eq!(confirmed.lease(lease, at(asked), this), Duration::from_millis(left), "{asked}");
         }
+        // The head was read at another server than the one that proved itself: neither's word counts for the other.
+        assert_eq!(confirmed.lease(lease, at(500), other), Duration::ZERO);
+        assert_eq!(known(Primary::Alone(this)).lease(lease, at(500), other), Duration::ZERO);
     }
 }

@@ -229,7 +229,7 @@ handing on      1 more time
 ╰─ ● summariser (so called by the holder above)
    │ key           did:key:z6Mko9hTggMwjSTEaJaPUfE6tqcy2xvU6BnNq3e3o8qVBiyH
    │ signed by     the holder above, …RcFbLfLX
-   │ block         02020202020202020202020202020202
+   │ block         eff45dcf6528288565944e9fb2f4332e
    │ allows only   notes:read:team
    │ ends          2026-11-18T11:18:40Z (in 12 minutes)
    │ narrowed      by block 2, which anybody who had it could add
@@ -238,7 +238,7 @@ handing on      1 more time
    ╰─ ● (its delegator gave it no name)
       │ key           did:key:z6MkvRXNYcE7MMduynWTgeKbDaT1iijDSC8pZqXZc8rHPrf2
       │ signed by     the holder above, …o8qVBiyH
-      │ block         03030303030303030303030303030303
+      │ block         a0c3be9a3c3eb35db58bd9e15fcc6832
       │ ends          2026-11-18T11:18:40Z (in 12 minutes)
       ╰ every request needs a proof by this key";
 

@@ -62,6 +62,9 @@ pub(super) trait Database: Send + Sync {
     /// Whether it carries calls between processes; else there is only this one.
     fn calls(&self) -> bool;
 
+    /// An SQL expression that names the running server ([`ServerId`](crate::store::ServerId)).
+    fn server(&self) -> &'static str;
+
     /// Commits a mark that leaves no trace in any table, and answers once the standbys have it.
     async fn fence(&self) -> Result<Fence, DbError>;
 

@@ -43,7 +43,7 @@ pub use installation::{Installation, Installations, Operator, OperatorRemoval, R
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
 pub use relying::{RelyingService, RelyingServices};
-pub use revocations::{Heads, NewRevocation, Revocations};
+pub use revocations::{Heads, NewRevocation, Revocations, ServerId};
 pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
 pub use users::Users;
@@ -157,8 +157,8 @@ pub trait Health: Send + Sync {
 /// What is known of a database's standbys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
-    /// A commit that began after the call was confirmed by the standbys that this database has to wait for.
-    Confirmed,
+    /// A commit that began after the call was confirmed by the standbys that this server has to wait for.
+    Confirmed(ServerId),
     /// It waits for no standby, so nothing can tell whether another one has taken over.
-    Alone,
+    Alone(ServerId),
 }

@@ -27,7 +27,13 @@ pub struct Heads {
     pub revocation_seq: u64,
     /// The catalog's version.
     pub catalog_version: u64,
+    /// The server that answered: a failover, or a connection to another server, changes it.
+    pub server: ServerId,
 }
+
+/// Names one run of one database server; 0 where there is no server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerId(pub u64);
 
 /// The log. Append-only: there is no way to take an entry back.
 #[async_trait]

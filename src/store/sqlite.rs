@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, ToSql, ffi, params_from_iter};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value};
-use crate::store::{Fence, StoreError, migrations};
+use crate::store::{Fence, ServerId, StoreError, migrations};
 
 /// How often, and how far apart, a statement tries to get another process's lock: for some 20 seconds.
 const BUSY_TRIES: i32 = 10_000;
@@ -171,8 +171,12 @@ impl Database for Sqlite {
         false
     }
 
+    fn server(&self) -> &'static str {
+        "0"
+    }
+
     async fn fence(&self) -> Result<Fence, DbError> {
-        Ok(Fence::Alone)
+        Ok(Fence::Alone(ServerId::default()))
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {

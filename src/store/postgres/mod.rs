@@ -16,7 +16,7 @@ use crate::store::database::{Database, DbError, Row, Transaction, Value, read_fi
 use crate::store::hint::Hint;
 use crate::store::migrations;
 use crate::store::url::PostgresUrl;
-use crate::store::{Fence, StoreError};
+use crate::store::{Fence, ServerId, StoreError};
 
 mod errors;
 mod listen;
@@ -42,8 +42,12 @@ const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '
      SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
-/// Whether commits wait for standbys; and if so, a commit that does: of a message in the write-ahead log that nobody reads.
+/// When a server was started tells it from every other one. Connections of one pool may be to different servers, during a failover.
+const SERVER: &str = "(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint";
+
+/// Whether commits wait for standbys, and which server says so; and if so, a commit that does: of a message in the write-ahead log that nobody reads.
 const FENCE: &str = "SELECT current_setting('synchronous_standby_names') <> '', \
+     (EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint, \
      CASE WHEN current_setting('synchronous_standby_names') <> '' \
      THEN pg_logical_emit_message(true, 'writ', '')::text END";
 
@@ -191,10 +195,18 @@ impl Database for Postgres {
         true
     }
 
+    fn server(&self) -> &'static str {
+        SERVER
+    }
+
     async fn fence(&self) -> Result<Fence, DbError> {
         let rows = rows::query(&client(&self.fence).await?, FENCE, Vec::new()).await?;
-        let waits = rows.into_iter().next().and_then(|mut row| row.bool().ok());
-        Ok(if waits == Some(true) { Fence::Confirmed } else { Fence::Alone })
+        let read = |row: &mut Row| Ok((row.bool()?, ServerId(row.int()?)));
+        match read_first(rows, "pg_settings", read).map_err(|error| DbError::Failed(error.into()))? {
+            Some((true, server)) => Ok(Fence::Confirmed(server)),
+            Some((false, server)) => Ok(Fence::Alone(server)),
+            None => Err(DbError::Failed("no answer to a look at the settings".into())),
+        }
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {

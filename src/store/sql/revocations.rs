@@ -7,7 +7,7 @@ use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::revocation::{Entry, Target};
 use crate::store::database::{Row, count, read_all, read_first, text, text_or_null, time};
-use crate::store::{Heads, NewRevocation, Revocations, StoreError};
+use crate::store::{Heads, NewRevocation, Revocations, ServerId, StoreError};
 
 /// How many rows of a table are removed at once: no other statement waits for it long.
 const FORGET_AT_ONCE: u32 = 1000;
@@ -107,8 +107,13 @@ impl Revocations for SqlStore {
     }
 
     async fn heads(&self) -> Result<Heads, StoreError> {
-        let rows = self.read("SELECT revocation_seq, catalog_version FROM heads WHERE one = 1", Vec::new()).await?;
-        let heads = |row: &mut Row| Ok(Heads { revocation_seq: row.int()?, catalog_version: row.int()? });
+        let server = self.database.server();
+        let sql = format!("SELECT revocation_seq, catalog_version, {server} FROM heads WHERE one = 1");
+        let rows = self.read(&sql, Vec::new()).await?;
+        let heads = |row: &mut Row| {
+            let (revocation_seq, catalog_version) = (row.int()?, row.int()?);
+            Ok(Heads { revocation_seq, catalog_version, server: ServerId(row.int()?) })
+        };
         read_first(rows, "heads", heads)?.ok_or(StoreError::Corrupt { table: "heads" })
     }
 
