@@ -20,6 +20,7 @@ use crate::http::{Answer, Http, request};
 use crate::postgres::Server;
 use crate::proxy::{Behind, Link, Proxy};
 use crate::upstream::{SECRET, SECRET_HEADER, Upstream};
+use crate::writs::fresh;
 
 /// How long anything may take that must happen in the end, on a machine that is busy with something else.
 pub(crate) const IN_THE_END: Duration = Duration::from_secs(90);
@@ -313,9 +314,17 @@ impl System {
         self.ask(0, method, path, body.as_ref(), IN_THE_END).await.unwrap().ok()
     }
 
-    /// Revokes at the first replica, and answers the receipt.
+    /// Revokes at the first replica, and answers the receipt. An error is answered by asking again by the same name.
     pub(crate) async fn revoke(&self, target: &str) -> Value {
-        self.operate(Method::POST, "/v1/revocations", Some(serde_json::json!({ "target": target }))).await
+        let name = hex::encode(fresh::<8>());
+        let body = serde_json::json!({ "target": target, "idempotency_key": name });
+        let begun = SystemClock.monotonic();
+        loop {
+            match self.ask(0, Method::POST, "/v1/revocations", Some(&body), IN_THE_END).await {
+                Ok(answer) if answer.status.is_server_error() && elapsed(begun) < IN_THE_END => {}
+                answer => return answer.unwrap().ok(),
+            }
+        }
     }
 
     /// Mends every way, continues and starts every process, and waits until all of them serve.
