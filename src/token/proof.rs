@@ -38,6 +38,20 @@ pub struct ProvenRequest<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProofId(pub [u8; 16]);
 
+impl ProofId {
+    /// The name of a proof that `key` [made](make) with `jti`.
+    pub fn of_made(key: &PublicKey, jti: &[u8; 16]) -> Self {
+        Self::of(key, &URL_SAFE_NO_PAD.encode(jti))
+    }
+
+    fn of(key: &PublicKey, jti: &str) -> Self {
+        let digest = sha256(&[key.as_bytes(), jti.as_bytes()].concat());
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Self(id)
+    }
+}
+
 /// Which nonce a proof must carry (RFC 9449 section 8).
 #[derive(Clone, Copy, Debug)]
 pub enum NonceRule<'a> {
@@ -202,6 +216,46 @@ pub fn check(
     nonce: NonceRule<'_>,
     now: Timestamp,
 ) -> Result<(PublicKey, Proof), ProofError> {
+    let (jws, proof) = checked(proof, key, request, token, covers, nonce, now)?;
+    Ok((jws.key, proof))
+}
+
+/// A proof that holds for a request whose body was not read so far.
+#[derive(Debug)]
+pub struct ProvenHead {
+    /// Who proved it.
+    pub key: PublicKey,
+    /// Which proof it is.
+    pub proof: Proof,
+    bdh: Option<String>,
+}
+
+impl ProvenHead {
+    /// Checks a proof by any key for the head of a request without a token. Says nothing about replay, nor about the body.
+    pub fn check(proof: &str, request: &ProvenRequest<'_>, now: Timestamp) -> Result<Self, ProofError> {
+        let covers = ProofCovers { query: false, body: false };
+        let (jws, proof) = checked(proof, None, request, None, covers, NonceRule::Optional, now)?;
+        Ok(Self { key: jws.key, proof, bdh: jws.claims.text("bdh") })
+    }
+
+    /// Whether it covers the body with this hash.
+    pub fn check_body(&self, sha256: &[u8; 32]) -> Result<(), ProofError> {
+        match &self.bdh {
+            Some(bdh) if *bdh == URL_SAFE_NO_PAD.encode(sha256) => Ok(()),
+            Some(_) | None => Err(ProofError::Mismatch("`bdh`")),
+        }
+    }
+}
+
+fn checked<'a>(
+    proof: &'a str,
+    key: Option<&PublicKey>,
+    request: &ProvenRequest<'_>,
+    token: Option<TokenDigest>,
+    covers: ProofCovers,
+    nonce: NonceRule<'_>,
+    now: Timestamp,
+) -> Result<(Jws<'a>, Proof), ProofError> {
     let jws = Jws::parse(proof)?;
     if key.is_some_and(|key| *key != jws.key) {
         return Err(ProofError::Key);
@@ -218,9 +272,9 @@ pub fn check(
     let jti = jws.claims.text("jti").filter(|jti| (1..=JTI_BYTES_MAX).contains(&jti.len()));
     let jti = jti.ok_or(ProofError::Malformed("`jti` is not a string of 1 to 256 bytes"))?;
     check_nonce(&jws.claims, nonce)?;
-    let id = proof_id(&jws.key, &jti);
+    let id = ProofId::of(&jws.key, &jti);
     let replayable_until = Timestamp::from_secs(iat.saturating_add(AGE_S_MAX)).after(Duration::from_millis(999));
-    Ok((jws.key, Proof { id, replayable_until }))
+    Ok((jws, Proof { id, replayable_until }))
 }
 
 /// A proof in its parts; its signature is unchecked.
@@ -339,13 +393,6 @@ fn check_nonce(claims: &Object, rule: NonceRule<'_>) -> Result<(), ProofError> {
             Some(_) | None => Err(ProofError::Nonce),
         },
     }
-}
-
-fn proof_id(key: &PublicKey, jti: &str) -> ProofId {
-    let digest = sha256(&[key.as_bytes(), jti.as_bytes()].concat());
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    ProofId(id)
 }
 
 /// From a verified token to one that its holder presents: `DPoP` scheme with a proof.
