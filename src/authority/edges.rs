@@ -8,8 +8,7 @@ use crate::id::{AudienceName, EdgeName, OperatorName};
 use crate::key::{PublicKey, sha256};
 use crate::secret::Secret;
 use crate::store::{Edge, JoinTicket, StoreError};
-use crate::token::chain::ProofCovers;
-use crate::token::proof::{self, NonceRule, Proof, ProvenRequest};
+use crate::token::proof::{ProvenHead, ProvenRequest};
 use crate::wire::{JoinReply, JoinRequest, JoinTicketText, WireSecret};
 
 use base64::Engine as _;
@@ -103,7 +102,7 @@ impl Authority {
 
     /// Every registered edge, with what was heard of it here.
     pub async fn edges(&self) -> Result<Vec<EdgeStatus>, AuthorityError> {
-        let registered = self.store.edges().await?;
+        let registered = self.store.registered().await?.edges;
         let now = self.clock.monotonic();
         let status = |edge: Edge| {
             let heard = self.presence.of(&edge.key);
@@ -119,34 +118,16 @@ impl Authority {
     }
 
     /// Checks the proof of an edge's message before its body is read. Says nothing about body or replay.
-    pub fn proof_of_head(&self, path: &str, proof: &str) -> Result<(PublicKey, Proof), AuthorityError> {
-        self.check_proof(path, proof, None)
-    }
-
-    /// Checks the proof of an edge's whole message, and uses it up.
-    pub fn proof_of_message(&self, path: &str, proof: &str, body: &[u8]) -> Result<(PublicKey, Proof), AuthorityError> {
-        let (key, proof) = self.check_proof(path, proof, Some(sha256(body)))?;
-        self.seen.use_once(proof, self.now())?;
-        Ok((key, proof))
-    }
-
-    /// Checks a proof by any key for `POST` at a path of the issuer, over `body_sha256` where that is given.
-    pub(super) fn check_proof(
-        &self,
-        path: &str,
-        proof: &str,
-        body_sha256: Option<[u8; 32]>,
-    ) -> Result<(PublicKey, Proof), AuthorityError> {
+    pub fn proof_of_head(&self, path: &str, proof: &str) -> Result<ProvenHead, AuthorityError> {
         // The issuer, never the Host header.
         let url = format!("{}{path}", self.issuer());
-        let request = ProvenRequest { method: "POST", url: &url, query: None, body_sha256 };
-        let covers = ProofCovers { query: false, body: body_sha256.is_some() };
-        Ok(proof::check(proof, None, &request, None, covers, NonceRule::Optional, self.now())?)
+        let request = ProvenRequest { method: "POST", url: &url, query: None, body_sha256: None };
+        Ok(ProvenHead::check(proof, &request, self.now())?)
     }
 
-    /// The edge with this key.
-    pub async fn edge(&self, key: &PublicKey) -> Result<Edge, AuthorityError> {
-        let edges = self.registry.read().await?;
-        edges.iter().find(|edge| edge.key == *key).cloned().ok_or(AuthorityError::UnknownEdge)
+    /// Checks that the proof of an edge's message covers its body, and uses it up.
+    pub fn proof_of_body(&self, head: &ProvenHead, body: &[u8]) -> Result<(), AuthorityError> {
+        head.check_body(&sha256(body))?;
+        self.seen.use_once(head.proof, self.now())
     }
 }

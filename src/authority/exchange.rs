@@ -73,7 +73,7 @@ impl Authority {
         let Some(resource) = resource else {
             return self.audience(audience).map_err(|error| IssueError::Target(error.to_string()));
         };
-        let edges = self.store.edges().await?;
+        let edges = self.store.registered().await?.edges;
         let below =
             |origin: &str| resource.strip_prefix(origin).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let at: Vec<_> = edges.into_iter().filter(|edge| below(&edge.origin)).map(|edge| edge.audience).collect();

@@ -16,7 +16,7 @@ impl Authority {
     /// Answers an edge: at once when there is news, else when there is, or when it does not want to wait any longer.
     ///
     /// The head is one that was read from the store after the request came, and after its wait: an edge that knows all of it
-    /// knows every entry that was committed before it asked. If the store does not answer there is no reply, and so no lease.
+    /// knows every entry that was committed before it asked. An edge that was removed before that read gets no lease. If the store does not answer there is no reply, and so no lease.
     pub async fn feed(&self, edge: &Edge, request: &FeedRequest) -> Result<FeedReply, AuthorityError> {
         let asked = self.clock.monotonic();
         self.check_acknowledged(request).await?;
@@ -29,6 +29,7 @@ impl Authority {
         if request.known > heads.revocation_seq {
             return Err(AuthorityError::LogWentBack);
         }
+        let edge = self.edge_at(&edge.key, &heads).await?;
         let published = self.published_since(heads.catalog_version).await?;
         let log = self.log.page(request.known);
         let now = self.now();

@@ -15,6 +15,7 @@ use crate::authority::keys::Published;
 use crate::authority::log::RevocationLog;
 use crate::authority::presence::Presence;
 use crate::authority::receipt::Growth;
+use crate::authority::registry::Registry;
 use crate::authority::seen::Seen;
 use crate::authority::witness::WitnessLimits;
 use crate::authority::{Authority, AuthorityError, change, change_with, keys, random};
@@ -169,18 +170,15 @@ impl Authority {
         // One that is cut off from its standbys may answer later: until then no lease is granted.
         let _ = tokio::time::timeout(terms.lease, fencing.prove(&*store, &*clock)).await;
         let log = RevocationLog::load(&*store, clock.now(), published.version).await?;
-        let (heads, registry) = (Arc::clone(&store), Arc::clone(&store));
+        let read_heads = Arc::clone(&store);
         let heads = Fresh::new(move || {
-            let store = Arc::clone(&heads);
+            let store = Arc::clone(&read_heads);
             async move { store.heads().await }
-        });
-        let registry = Fresh::new(move || {
-            let store = Arc::clone(&registry);
-            async move { Ok(store.edges().await?.into()) }
         });
         Ok(Arc::new(Self {
             heads,
-            registry,
+            registry: Registry::default(),
+            appending: tokio::sync::Mutex::default(),
             started: tokio::time::Instant::now(),
             published: ArcSwap::from_pointee(published),
             log,

@@ -24,6 +24,7 @@ impl Authority {
     ///
     /// The edge's word is not enough: the authority verifies the token for itself, and asks the store what of it is revoked.
     pub async fn lend(&self, edge: &Edge, request: &LendRequest) -> Result<LendReply, AuthorityError> {
+        let edge = &self.edge(&edge.key).await?;
         let now = self.now();
         // The stop's entry kills every writ; this holds even for one that a restored store knows nothing of.
         if self.store.stop().await?.is_some() {

@@ -17,7 +17,7 @@ use crate::id::{AgentName, TenantName};
 use crate::identity::Providers;
 use crate::key::KeyPair;
 use crate::policy::Grant;
-use crate::store::{Edge, Heads, Installation, Store};
+use crate::store::{Heads, Installation, Store};
 use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::Keyring;
@@ -46,6 +46,7 @@ pub mod mine;
 mod packed;
 pub mod presence;
 pub mod receipt;
+mod registry;
 pub mod revoke;
 pub mod seen;
 pub mod server;
@@ -65,6 +66,7 @@ use keys::Published;
 use log::RevocationLog;
 use presence::Presence;
 use receipt::Growth;
+use registry::Registry;
 use seen::Seen;
 use witness::WitnessLimits;
 
@@ -84,8 +86,9 @@ pub struct Authority {
     log: RevocationLog,
     /// Where the logs end, read from the store after whoever asks asked.
     heads: Fresh<Heads>,
-    /// Every registered edge, likewise.
-    registry: Fresh<Arc<[Edge]>>,
+    registry: Registry,
+    /// Shipments of audit records are stored one after another: a revocation then waits in the store for one, not for every edge's.
+    appending: tokio::sync::Mutex<()>,
     /// What the waits of edges are aligned to.
     started: tokio::time::Instant,
     presence: Presence,

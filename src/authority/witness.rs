@@ -119,7 +119,9 @@ impl Authority {
     /// Checks the proof of a holder's request: over method, URL and body. It is not used up, because to repeat such a request
     /// changes nothing.
     pub fn witness_proof(&self, path: &str, proof: &str, body: &[u8]) -> Result<PublicKey, AuthorityError> {
-        self.check_proof(path, proof, Some(crate::key::sha256(body))).map(|(key, _)| key)
+        let head = self.proof_of_head(path, proof)?;
+        head.check_body(&crate::key::sha256(body))?;
+        Ok(head.key)
     }
 
     /// Revokes a block of a token for one of its holders, and returns once no edge serves it.

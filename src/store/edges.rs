@@ -6,7 +6,7 @@ use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, EdgeName};
 use crate::key::PublicKey;
-use crate::store::StoreError;
+use crate::store::{ServerId, StoreError};
 
 /// A registered edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,17 @@ pub struct JoinTicket {
     pub expires: Timestamp,
 }
 
+/// All edges, and as of when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// How often edges had joined or been removed.
+    pub version: u64,
+    /// The server that answered.
+    pub server: ServerId,
+    /// By name.
+    pub edges: Vec<Edge>,
+}
+
 /// Edges.
 #[async_trait]
 pub trait Edges: Send + Sync {
@@ -52,11 +63,8 @@ pub trait Edges: Send + Sync {
     /// An edge of that name is replaced: its old key counts no longer. An origin that another edge has is a conflict unless both demand their own nonces.
     async fn join_edge(&self, secret_sha256: &[u8; 32], edge: &Edge, event: &Change) -> Result<(), StoreError>;
 
-    /// All edges by name.
-    async fn edges(&self) -> Result<Vec<Edge>, StoreError>;
-
-    /// The edge with this key.
-    async fn edge_by_key(&self, key: &PublicKey) -> Result<Option<Edge>, StoreError>;
+    /// All edges.
+    async fn registered(&self) -> Result<Registered, StoreError>;
 
     /// Removes an edge: its key counts no longer.
     async fn remove_edge(&self, name: &EdgeName, at: Timestamp, event: &Change) -> Result<(), StoreError>;

@@ -24,9 +24,10 @@ macro_rules! migrations {
     };
 }
 
-pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity");
+pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity",
+    4 "0004_directory");
 pub(super) const POSTGRES: &[Migration] =
-    migrations!("postgres": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity");
+    migrations!("postgres": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity", 4 "0004_directory");
 
 /// A migration that ran.
 struct Applied {

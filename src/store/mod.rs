@@ -38,7 +38,7 @@ pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
 pub use audit::{AuditLog, AuditQuery};
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use credentials::{CredentialKey, CredentialRecord, Credentials};
-pub use edges::{Edge, Edges, JoinTicket};
+pub use edges::{Edge, Edges, JoinTicket, Registered};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};

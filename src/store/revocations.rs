@@ -27,6 +27,8 @@ pub struct Heads {
     pub revocation_seq: u64,
     /// The catalog's version.
     pub catalog_version: u64,
+    /// How often edges joined or were removed.
+    pub edge_version: u64,
     /// The server that answered: a failover, or a connection to another server, changes it.
     pub server: ServerId,
 }

@@ -12,9 +12,8 @@ use serde::de::DeserializeOwned;
 use super::extract::{media_type, parse, read_body};
 use super::problem::{self, PROBLEM_JSON, Problem};
 use crate::authority::{Authority, AuthorityError};
-use crate::key::PublicKey;
 use crate::store::Edge;
-use crate::token::proof::{ProofError, ProofId};
+use crate::token::proof::{ProofError, ProofId, ProvenHead};
 use crate::wire::{
     AuditShipment, FeedRequest, JoinRequest, LendRequest, MESSAGE_BYTES_MAX, SIGNATURE_HEADER, sign_reply,
 };
@@ -31,9 +30,10 @@ pub(super) async fn join(State(authority): State<Arc<Authority>>, request: Reque
         Ok(message) => message,
         Err(error) => return unsigned(&error),
     };
-    let id = message.id;
+    let id = message.proven.proof.id;
     let answer = async {
-        let (key, request): (_, JoinRequest) = message.read(&authority, SMALL_BYTES_MAX).await?;
+        let key = message.proven.key;
+        let request: JoinRequest = message.read(&authority, SMALL_BYTES_MAX).await?;
         authority.join(key, request).await
     };
     signed(&authority, id, answer.await)
@@ -74,43 +74,36 @@ pub(super) async fn audit(State(authority): State<Arc<Authority>>, request: Requ
 
 /// A message whose head is proven; its body is unread.
 struct Message {
-    path: &'static str,
     headers: HeaderMap,
-    proof: String,
-    key: PublicKey,
-    id: ProofId,
+    proven: ProvenHead,
     body: Body,
 }
 
 impl Message {
-    fn open(authority: &Authority, path: &'static str, request: Request) -> Result<Self, AuthorityError> {
+    fn open(authority: &Authority, path: &str, request: Request) -> Result<Self, AuthorityError> {
         let (parts, body) = request.into_parts();
         let mut proofs = parts.headers.get_all("dpop").iter();
         let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing.into()) };
-        let proof = proof.to_str().map_err(|_| ProofError::Malformed("it is not ASCII"))?.to_owned();
-        let (key, checked) = authority.proof_of_head(path, &proof)?;
-        Ok(Self { path, headers: parts.headers, proof, key, id: checked.id, body })
+        let proof = proof.to_str().map_err(|_| ProofError::Malformed("it is not ASCII"))?;
+        let proven = authority.proof_of_head(path, proof)?;
+        Ok(Self { headers: parts.headers, proven, body })
     }
 
     /// Reads the body and checks that the proof covers it. The proof is used up.
-    async fn read<T: DeserializeOwned>(
-        self,
-        authority: &Authority,
-        bytes_max: usize,
-    ) -> Result<(PublicKey, T), AuthorityError> {
+    async fn read<T: DeserializeOwned>(self, authority: &Authority, bytes_max: usize) -> Result<T, AuthorityError> {
         if media_type(&self.headers) != "application/json" {
             return Err(AuthorityError::MediaType("`application/json`"));
         }
         let bytes = read_body(self.body, bytes_max).await?;
-        let (key, _) = authority.proof_of_message(self.path, &self.proof, &bytes)?;
-        Ok((key, parse(&bytes)?))
+        authority.proof_of_body(&self.proven, &bytes)?;
+        parse(&bytes)
     }
 }
 
 /// Answers a message of a registered edge.
 async fn answer<T: DeserializeOwned, R: Serialize>(
     authority: &Authority,
-    path: &'static str,
+    path: &str,
     request: Request,
     bytes_max: usize,
     act: impl AsyncFnOnce(Edge, T) -> Result<R, AuthorityError>,
@@ -119,11 +112,11 @@ async fn answer<T: DeserializeOwned, R: Serialize>(
         Ok(message) => message,
         Err(error) => return unsigned(&error),
     };
-    let id = message.id;
+    let id = message.proven.proof.id;
     let answer = async {
         // Before the body is read: only an edge may send a long one.
-        let edge = authority.edge(&message.key).await?;
-        let (_, request) = message.read(authority, bytes_max).await?;
+        let edge = authority.edge_lately(&message.proven.key).await?;
+        let request = message.read(authority, bytes_max).await?;
         act(edge, request).await
     };
     signed(authority, id, answer.await)

@@ -8,9 +8,8 @@ use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::EdgeName;
-use crate::key::PublicKey;
-use crate::store::database::{Row, Value, bytes, read_all, read_first, text, time};
-use crate::store::{Edge, Edges, JoinTicket, StoreError};
+use crate::store::database::{Row, Value, bytes, read_first, text, time};
+use crate::store::{Edge, Edges, JoinTicket, Registered, ServerId, StoreError};
 
 /// How long a removed edge is remembered: longer than any lease, whatever the clocks do.
 const GONE_KEPT: Duration = Duration::from_secs(86_400);
@@ -81,6 +80,7 @@ impl Edges for SqlStore {
         if write.finds(sql, vec![text(&edge.origin), text(&edge.name), Value::Bool(edge.nonce)]).await? {
             return Err(StoreError::Conflict("an edge at that origin"));
         }
+        write.heads.edge_version += 1;
         write.edge_goes(&edge.name, &edge.key.to_string(), edge.joined);
         write.change(
             "INSERT INTO edge (name, key, audience, origin, nonce, joined) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -98,14 +98,22 @@ impl Edges for SqlStore {
         write.commit(edge.joined, event).await
     }
 
-    async fn edges(&self) -> Result<Vec<Edge>, StoreError> {
-        let sql = "SELECT name, key, audience, origin, nonce, joined FROM edge ORDER BY name";
-        read_all(self.read(sql, Vec::new()).await?, "edge", edge)
-    }
-
-    async fn edge_by_key(&self, key: &PublicKey) -> Result<Option<Edge>, StoreError> {
-        let sql = "SELECT name, key, audience, origin, nonce, joined FROM edge WHERE key = $1";
-        read_first(self.read(sql, vec![text(key)]).await?, "edge", edge)
+    async fn registered(&self) -> Result<Registered, StoreError> {
+        let server = self.database.server();
+        let sql = format!(
+            "SELECT h.edge_version, {server}, e.name, e.key, e.audience, e.origin, e.nonce, e.joined \
+             FROM heads h LEFT JOIN edge e ON TRUE ORDER BY e.name"
+        );
+        let mut registered: Option<Registered> = None;
+        for row in self.read(&sql, Vec::new()).await? {
+            let mut row = row.of("edge");
+            let (version, server) = (row.int()?, ServerId(row.int()?));
+            let registered = registered.get_or_insert_with(|| Registered { version, server, edges: Vec::new() });
+            if !row.next_is_null() {
+                registered.edges.push(edge(&mut row)?);
+            }
+        }
+        registered.ok_or(StoreError::Corrupt { table: "heads" })
     }
 
     async fn remove_edge(&self, name: &EdgeName, at: Timestamp, event: &Change) -> Result<(), StoreError> {
@@ -113,6 +121,7 @@ impl Edges for SqlStore {
         if !write.finds("SELECT 1 FROM edge WHERE name = $1", vec![text(name)]).await? {
             return Err(StoreError::NotFound("edge"));
         }
+        write.heads.edge_version += 1;
         write.edge_goes(name, "", at);
         write.change("DELETE FROM edge WHERE name = $1", vec![text(name)]);
         write.commit(at, event).await

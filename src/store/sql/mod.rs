@@ -37,6 +37,7 @@ pub(super) struct SqlStore {
 struct Heads {
     revocation_seq: u64,
     catalog_version: u64,
+    edge_version: u64,
     audit_position: u64,
     audit: Head,
 }
@@ -50,10 +51,9 @@ struct Write<'a> {
     conflict: &'static str,
 }
 
-const SELECT_HEADS: &str =
-    "SELECT revocation_seq, catalog_version, audit_position, audit_seq, audit_hash FROM heads WHERE one = 1";
-const UPDATE_HEADS: &str = "UPDATE heads SET revocation_seq = $1, catalog_version = $2, audit_position = $3, \
-     audit_seq = $4, audit_hash = $5 WHERE one = 1";
+const SELECT_HEADS: &str = "SELECT revocation_seq, catalog_version, edge_version, audit_position, audit_seq, audit_hash FROM heads WHERE one = 1";
+const UPDATE_HEADS: &str = "UPDATE heads SET revocation_seq = $1, catalog_version = $2, edge_version = $3, \
+     audit_position = $4, audit_seq = $5, audit_hash = $6 WHERE one = 1";
 
 impl SqlStore {
     pub(super) fn new(database: Box<dyn Database>, hint: Arc<Hint>) -> Self {
@@ -94,6 +94,7 @@ fn heads(rows: Vec<Row>) -> Result<Heads, StoreError> {
         Ok(Heads {
             revocation_seq: row.int()?,
             catalog_version: row.int()?,
+            edge_version: row.int()?,
             audit_position: row.int()?,
             audit: Head { seq: row.int()?, hash: row.text()? },
         })
@@ -106,6 +107,7 @@ impl Heads {
         let row = vec![
             count(self.revocation_seq),
             count(self.catalog_version),
+            count(self.edge_version),
             count(self.audit_position),
             count(self.audit.seq),
             text(&self.audit.hash),

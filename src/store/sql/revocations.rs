@@ -108,11 +108,11 @@ impl Revocations for SqlStore {
 
     async fn heads(&self) -> Result<Heads, StoreError> {
         let server = self.database.server();
-        let sql = format!("SELECT revocation_seq, catalog_version, {server} FROM heads WHERE one = 1");
+        let sql = format!("SELECT revocation_seq, catalog_version, edge_version, {server} FROM heads WHERE one = 1");
         let rows = self.read(&sql, Vec::new()).await?;
         let heads = |row: &mut Row| {
-            let (revocation_seq, catalog_version) = (row.int()?, row.int()?);
-            Ok(Heads { revocation_seq, catalog_version, server: ServerId(row.int()?) })
+            let (revocation_seq, catalog_version, edge_version) = (row.int()?, row.int()?, row.int()?);
+            Ok(Heads { revocation_seq, catalog_version, edge_version, server: ServerId(row.int()?) })
         };
         read_first(rows, "heads", heads)?.ok_or(StoreError::Corrupt { table: "heads" })
     }

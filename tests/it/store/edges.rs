@@ -5,7 +5,7 @@ use std::sync::Arc;
 use writ::clock::Timestamp;
 use writ::store::{Edge, JoinTicket, StoreError};
 
-use super::make::{AT, LATER, change, changes, edge, event, key, name, ticket};
+use super::make::{AT, LATER, change, changes, edge, event, name, ticket};
 use super::{Database, for_every_backend};
 
 for_every_backend!(
@@ -17,8 +17,13 @@ for_every_backend!(
     an_edge_that_joins_again_is_replaced,
     two_edges_share_an_origin_only_if_both_demand_nonces,
     two_edges_never_share_a_key,
+    each_change_of_the_registry_changes_its_version,
     a_removed_edge_is_gone,
 );
+
+async fn edges(db: &Database) -> Vec<Edge> {
+    db.store.registered().await.unwrap().edges
+}
 
 async fn join(db: &Database, n: u8, edge: &Edge) -> Result<(), StoreError> {
     let ticket = JoinTicket { audience: edge.audience.clone(), ..ticket(n, edge.name.as_str()) };
@@ -52,12 +57,10 @@ async fn a_new_ticket_replaces_the_unused_one_of_its_name(db: &Database) {
 async fn a_ticket_lets_one_edge_join_once(db: &Database) {
     let e = edge("e", 1);
     join(db, 1, &e).await.unwrap();
-    assert_eq!(db.store.edges().await.unwrap(), std::slice::from_ref(&e));
-    assert_eq!(db.store.edge_by_key(&key(1)).await.unwrap(), Some(e));
+    assert_eq!(edges(db).await, std::slice::from_ref(&e));
     assert_eq!(db.store.join_ticket(&[1; 32], AT).await.unwrap(), None);
     let again = db.store.join_edge(&[1; 32], &edge("e", 2), &event()).await;
     assert!(matches!(again, Err(StoreError::NotFound("join ticket"))));
-    assert_eq!(db.store.edge_by_key(&key(2)).await.unwrap(), None);
     assert_eq!(changes(&*db.store).await, ["test thing", "edge.join e"]);
 }
 
@@ -90,8 +93,7 @@ async fn an_edge_that_joins_again_is_replaced(db: &Database) {
     join(db, 1, &edge("e", 1)).await.unwrap();
     let again = Edge { audience: name("test"), nonce: true, joined: LATER, ..edge("e", 2) };
     join(db, 2, &again).await.unwrap();
-    assert_eq!(db.store.edges().await.unwrap(), [again]);
-    assert_eq!(db.store.edge_by_key(&key(1)).await.unwrap(), None, "its old key counts no longer");
+    assert_eq!(edges(db).await, [again], "its old key counts no longer");
 }
 
 async fn two_edges_share_an_origin_only_if_both_demand_nonces(db: &Database) {
@@ -106,7 +108,7 @@ async fn two_edges_share_an_origin_only_if_both_demand_nonces(db: &Database) {
     db.store.remove_edge(&name("b"), AT, &event()).await.unwrap();
     join(db, 5, &at("a", 1, false)).await.unwrap();
     assert!(matches!(join(db, 6, &at("b", 2, true)).await, Err(StoreError::Conflict(_))));
-    let names: Vec<_> = db.store.edges().await.unwrap().into_iter().map(|edge| edge.name.to_string()).collect();
+    let names: Vec<_> = edges(db).await.into_iter().map(|edge| edge.name.to_string()).collect();
     assert_eq!(names, ["a"]);
 }
 
@@ -115,15 +117,33 @@ async fn two_edges_never_share_a_key(db: &Database) {
     let refused = join(db, 2, &edge("b", 1)).await;
     assert!(matches!(refused, Err(StoreError::Conflict("an edge with that key"))), "{refused:?}");
     assert!(db.store.join_ticket(&[2; 32], AT).await.unwrap().is_some());
-    assert_eq!(db.store.edges().await.unwrap(), [edge("a", 1)]);
+    assert_eq!(edges(db).await, [edge("a", 1)]);
+}
+
+async fn each_change_of_the_registry_changes_its_version(db: &Database) {
+    let version = async || {
+        let heads = db.store.heads().await.unwrap();
+        let registered = db.store.registered().await.unwrap();
+        assert_eq!((registered.server, registered.version), (heads.server, heads.edge_version));
+        registered.version
+    };
+    let empty = version().await;
+    join(db, 1, &edge("a", 1)).await.unwrap();
+    let joined = version().await;
+    join(db, 2, &edge("a", 2)).await.unwrap();
+    let replaced = version().await;
+    db.store.remove_edge(&name("a"), AT, &event()).await.unwrap();
+    let removed = version().await;
+    assert!(empty < joined && joined < replaced && replaced < removed);
+    db.store.record(AT, &event()).await.unwrap();
+    assert_eq!(version().await, removed);
 }
 
 async fn a_removed_edge_is_gone(db: &Database) {
     join(db, 1, &edge("b", 1)).await.unwrap();
     join(db, 2, &edge("a", 2)).await.unwrap();
-    assert_eq!(db.store.edges().await.unwrap(), [edge("a", 2), edge("b", 1)]);
+    assert_eq!(edges(db).await, [edge("a", 2), edge("b", 1)]);
     db.store.remove_edge(&name("b"), AT, &change("edge.remove", "b")).await.unwrap();
-    assert_eq!(db.store.edge_by_key(&key(1)).await.unwrap(), None);
     assert!(matches!(db.store.remove_edge(&name("b"), AT, &event()).await, Err(StoreError::NotFound("edge"))));
     assert_eq!(changes(&*db.store).await.last().unwrap(), "edge.remove b");
 }

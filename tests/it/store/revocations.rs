@@ -151,10 +151,13 @@ async fn what_still_matters_is_read_from_any_place_up_to_another(db: &Database) 
 async fn the_heads_are_those_of_one_moment(db: &Database) {
     let heads = db.store.heads().await.unwrap();
     let server = heads.server;
-    assert_eq!(heads, Heads { revocation_seq: 0, catalog_version: 0, server });
+    assert_eq!(heads, Heads { revocation_seq: 0, catalog_version: 0, edge_version: 0, server });
     revoke(db, Target::Everything).await;
     let version = db.store.put_service(&name("acme"), &name("notes"), "{}", AT, &event()).await.unwrap();
-    assert_eq!(db.store.heads().await.unwrap(), Heads { revocation_seq: 1, catalog_version: version, server });
+    assert_eq!(
+        db.store.heads().await.unwrap(),
+        Heads { revocation_seq: 1, catalog_version: version, edge_version: 0, server }
+    );
     assert_eq!(db.store.revocation_head().await.unwrap(), 1);
 }
 

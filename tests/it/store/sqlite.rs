@@ -133,7 +133,7 @@ async fn a_row_that_does_not_parse_is_corrupt() {
         assert!(matches!(error, StoreError::Corrupt { table: found } if found == table), "{sql}: {error:?}");
     }
     raw.execute("UPDATE edge SET nonce = 7", []).unwrap();
-    assert!(matches!(db.store.edges().await, Err(StoreError::Corrupt { table: "edge" })));
+    assert!(matches!(db.store.registered().await, Err(StoreError::Corrupt { table: "edge" })));
     assert_eq!(db.store.agent_by_key(&key(9)).await.unwrap(), None, "others are still read");
     raw.execute("UPDATE heads SET audit_position = -1", []).unwrap();
     assert!(matches!(db.store.record(AT, &event()).await, Err(StoreError::Corrupt { table: "heads" })));
