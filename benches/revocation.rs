@@ -58,6 +58,7 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         // For whoever works on this file: a few rounds.
         ["quick"] => runtime.block_on(measure(&[1, 3], 20)),
+        ["edges", edges] => runtime.block_on(measure(&[edges.parse().unwrap()], 300)),
         // What `cargo test --benches` would run.
         [] | ["--test"] if cfg!(debug_assertions) => println!("run this by `cargo bench --bench revocation`"),
         _ => runtime.block_on(measure(&[1, 5, 20, 50], 300)),

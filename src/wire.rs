@@ -23,7 +23,7 @@ pub const SIGNATURE_HEADER: &str = "writ-signature";
 /// The longest body of a message in bytes, in either direction.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// The most entries of the log that an authority states at once: to write, read and take them in takes milliseconds.
-pub const ENTRIES_MAX: usize = 16_384;
+pub const ENTRIES_MAX: usize = 4096;
 /// The longest an authority may hold a feed request, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 1000;
 

@@ -12,7 +12,7 @@ use crate::revocation::Statement;
 use crate::store::{Store, StoreError};
 
 /// How many rows are read from the store at once.
-const ROWS: u32 = 10_000;
+const ROWS: u32 = 4096;
 
 /// How far log and settings are known to have grown. A hint for those who wait, never an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,6 +11,7 @@ const RECORDS_MAX: usize = 10_000;
 impl Authority {
     /// Stores the next records of an edge's journal, exactly once however often they come.
     pub async fn take_shipment(&self, edge: &Edge, shipment: &AuditShipment) -> Result<AuditReceipt, AuthorityError> {
+        let edge = &self.edge(&edge.key).await?;
         let source = Source::Edge(edge.name.clone());
         if shipment.records.len() > RECORDS_MAX {
             return Err(AuthorityError::Malformed(format!("ship at most {RECORDS_MAX} records at once")));
@@ -35,6 +36,7 @@ impl Authority {
         let stored = self.store.audit_head(&source).await?.seq;
         let news = shipment.records.partition_point(|record| record.seq <= stored);
         let injections = self.injections(&source, &shipment.records[news..]).await?;
+        let _turn = self.appending.lock().await;
         match self.store.append_audit(&source, &shipment.records, shipment.checkpoint.as_ref()).await {
             Err(StoreError::Conflict(_)) => Err(AuthorityError::AuditConflict),
             head => {

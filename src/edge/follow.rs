@@ -155,7 +155,7 @@ impl Follower {
         if !self.knowledge.check_clock(reply.now, round_trip, self.limits.skew_max) {
             tracing::error!(authority = %reply.now, own = %self.clock.now(), "the clock of this machine is wrong: not serving until it is right");
         }
-        let learned = match self.knowledge.learn(&reply, &self.expected) {
+        let learned = match self.knowledge.learn(&reply, &self.expected).await {
             Ok(learned) => learned,
             Err(error) => {
                 self.lose();

@@ -206,23 +206,24 @@ impl Knowledge {
     }
 }
 
-/// How many entries are taken in before requests are looked at again.
-const TAKEN_AT_ONCE: usize = 1000;
+/// How many entries are taken in before requests are looked at again: well below a millisecond's worth.
+const TAKEN_AT_ONCE: usize = 256;
 
 /// What the follower does. Nobody else writes.
 impl Knowledge {
     /// Takes in what an answer says, and cuts what it kills. The lease is not renewed by this.
-    pub(super) fn learn(&self, reply: &FeedReply, expected: &Expected) -> Result<Learned, Discontinuity> {
+    pub(super) async fn learn(&self, reply: &FeedReply, expected: &Expected) -> Result<Learned, Discontinuity> {
         let settings = self.next_settings(reply.settings.as_ref(), expected)?;
         let stated = &reply.log;
         self.continues(stated, reply.head)?;
-        self.take_in(stated);
+        self.take_in(stated).await;
         let learned = Learned {
             revocations: !stated.is_empty(),
             credentials: stated.entries.iter().any(|entry| matches!(entry.target, Target::Credential(..))),
             settings: settings.is_some(),
         };
-        if learned.revocations {
+        // Whatever opens from now on is checked against what was just taken in.
+        if learned.revocations && !self.streams.is_empty() {
             // By what is new alone: what was known before has cut what it kills.
             self.streams.cut_revoked(&RevocationSet::of(stated));
         }
@@ -246,12 +247,14 @@ impl Knowledge {
     }
 
     /// In small steps: requests are looked at in between.
-    fn take_in(&self, stated: &Statement) {
+    async fn take_in(&self, stated: &Statement) {
         for blocks in stated.blocks.chunks(TAKEN_AT_ONCE) {
             self.write().set.add_blocks(blocks);
+            tokio::task::yield_now().await;
         }
         for entries in stated.entries.chunks(TAKEN_AT_ONCE) {
             self.write().set.add_entries(entries);
+            tokio::task::yield_now().await;
         }
         let mut known = self.write();
         known.set.reach(stated.upto);
