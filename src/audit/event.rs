@@ -90,6 +90,9 @@ pub struct Who {
     /// The user it is done for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
+    /// The session at the identity provider that the writ was issued in, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Subject>,
     /// The agent the writ was minted for.
     pub agent: AgentName,
     /// Every holder's key, from that agent to the one who proved it. Empty for a bearer writ.
@@ -105,6 +108,9 @@ pub struct Who {
     pub token_sha256: Box<str>,
     /// The root key that signed it.
     pub root_key_id: u32,
+    /// The revocation log's head when it was minted. Missing in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 /// What a request does.
@@ -149,6 +155,9 @@ pub struct Outcome {
     /// How much of the revocation log was known when the credential was injected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub injected_at_seq: Option<u64>,
+    /// The revocation log's head when that version of the credential was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_epoch: Option<u64>,
 }
 
 /// How a request that was allowed ended.

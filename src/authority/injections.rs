@@ -5,8 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::audit::event::{What, Who};
-use crate::audit::{Decision, Event, Record, Source};
+use crate::audit::{Decision, Event, Injected, Record, Source};
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
 use crate::id::RequestId;
@@ -31,6 +30,15 @@ impl Injection {
     }
 }
 
+/// What was looked up already, for the records of one shipment.
+#[derive(Default)]
+struct Asked {
+    /// Entries of the log, by what they are for; of those that concern calls seen so far.
+    latest: HashMap<Target, Option<Entry>>,
+    /// When the receipt for an entry was given.
+    given: HashMap<u64, Option<Timestamp>>,
+}
+
 impl Authority {
     /// The calls among `records` that used a credential although the edge knew the entry that ends them, or although a
     /// receipt for it had been given before the call was decided.
@@ -40,38 +48,59 @@ impl Authority {
         records: &[Record],
     ) -> Result<Vec<Injection>, AuthorityError> {
         let mut decided: HashMap<RequestId, (Timestamp, Box<Decision>)> = HashMap::new();
-        let mut used = Vec::new();
+        let (mut asked, mut found) = (Asked::default(), Vec::new());
         for record in records {
             match record.read() {
                 Ok(Event::Decision(decision)) => drop(decided.insert(decision.request, (record.at, decision))),
-                Ok(Event::Outcome(outcome)) => {
-                    used.extend(outcome.injected_at_seq.map(|seq| (outcome.request, record.seq, seq)));
+                Ok(Event::Outcome(outcome)) if outcome.injected_at_seq.is_some() => {
+                    let request = outcome.request;
+                    let decision = match decided.remove(&request) {
+                        Some(decision) => Some(decision),
+                        None => self.decision(source, request).await?,
+                    };
+                    let Some((at, decision)) = decision else { continue };
+                    let Some(injected) = Injected::of(&decision, &outcome) else { continue };
+                    let entry = self.wronged(injected, at, &mut asked).await?;
+                    found.extend(entry.map(|entry| Injection { request, record: record.seq, entry }));
                 }
                 // An event of another version is looked at by that one.
-                Ok(Event::Change(_)) | Err(_) => {}
-            }
-        }
-        // One chain is asked for once, however many calls it made.
-        let mut asked: HashMap<Box<str>, Vec<Entry>> = HashMap::new();
-        let mut found = Vec::new();
-        for (request, record, known) in used {
-            if !decided.contains_key(&request) {
-                decided.extend(self.decision(source, request).await?.map(|decision| (request, decision)));
-            }
-            let Some((at, decision)) = decided.get(&request) else { continue };
-            let (Some(who), Some(what)) = (&decision.who, &decision.what) else { continue };
-            let key = format!("{} {}", who.token_sha256, what.service).into_boxed_str();
-            if !asked.contains_key(&key) {
-                asked.insert(key.clone(), self.ended_by(who, what).await?);
-            }
-            for entry in asked.get(&key).into_iter().flatten() {
-                if known >= entry.seq || self.receipted_before(entry.seq, *at).await? {
-                    found.push(Injection { request, record, entry: entry.seq });
-                    break;
-                }
+                Ok(Event::Outcome(_) | Event::Change(_)) | Err(_) => {}
             }
         }
         Ok(found)
+    }
+
+    /// The entry that should have kept a call that was decided at `at` from its credential.
+    async fn wronged(
+        &self,
+        injected: Injected<'_>,
+        at: Timestamp,
+        asked: &mut Asked,
+    ) -> Result<Option<u64>, AuthorityError> {
+        let targets = injected.targets();
+        let unknown: Vec<Target> =
+            targets.iter().filter(|target| !asked.latest.contains_key(target)).cloned().collect();
+        let latest = self.store.latest_revocations(&unknown).await?;
+        asked.latest.extend(unknown.into_iter().map(|target| (target, None)));
+        asked.latest.extend(latest.into_iter().map(|entry| (entry.target.clone(), Some(entry))));
+        for target in &targets {
+            let Some(entry) = asked.latest.get(target).and_then(Option::as_ref) else { continue };
+            if !injected.ended_by(entry) {
+                continue;
+            }
+            let given = match asked.given.get(&entry.seq) {
+                Some(given) => *given,
+                None => {
+                    let given = self.receipt_given(entry.seq).await?;
+                    asked.given.insert(entry.seq, given);
+                    given
+                }
+            };
+            if injected.knew(entry) || given.is_some_and(|given| at > given.after(CLOCKS_APART_MAX)) {
+                return Ok(Some(entry.seq));
+            }
+        }
+        Ok(None)
     }
 
     /// The decision about a request whose outcome came in a later shipment.
@@ -93,37 +122,9 @@ impl Authority {
         }))
     }
 
-    /// The latest entry of each kind that ends what `who` does at a service. Of sessions and credentials the record says nothing.
-    async fn ended_by(&self, who: &Who, what: &What) -> Result<Vec<Entry>, AuthorityError> {
-        let mut targets: Vec<Target> = who.blocks.iter().copied().map(Target::Block).collect();
-        targets.extend(who.holders.iter().copied().map(Target::Holder));
-        targets.extend(who.subject.iter().map(|subject| Target::Subject(who.tenant.clone(), subject.clone())));
-        let acting = |subject: &_| Target::Acting(who.tenant.clone(), who.agent.clone(), Clone::clone(subject));
-        targets.extend(who.subject.iter().map(acting));
-        targets.extend(who.grants.iter().copied().map(Target::Grant));
-        targets.push(Target::Agent(who.tenant.clone(), who.agent.clone()));
-        targets.push(Target::Service(who.tenant.clone(), what.service.clone()));
-        targets.extend([Target::Tenant(who.tenant.clone()), Target::Everything]);
-        let entries = self.store.latest_revocations(&targets).await?;
-        if entries.is_empty() {
-            return Ok(entries);
-        }
-        let epoch = match who.blocks.first() {
-            Some(id) => self.store.issued(*id).await?.map(|writ| writ.epoch),
-            None => None,
-        };
-        let ends = |entry: &Entry| match entry.target {
-            Target::Block(_) | Target::Holder(_) => true,
-            // What was minted later lives. Of a writ that is no longer on record, nothing can be said.
-            _ => epoch.is_some_and(|epoch| epoch < entry.seq),
-        };
-        Ok(entries.into_iter().filter(ends).collect())
-    }
-
-    /// Whether the receipt for the entry at `seq` had certainly been given at `at`, by an edge's clock.
-    async fn receipted_before(&self, seq: u64, at: Timestamp) -> Result<bool, AuthorityError> {
+    /// When the receipt for the entry at `seq` was given, if it was.
+    async fn receipt_given(&self, seq: u64) -> Result<Option<Timestamp>, AuthorityError> {
         let receipt = self.store.owed(seq).await?.receipt;
-        let given = receipt.and_then(|receipt| Receipt::parse(&receipt).ok()).map(|receipt| receipt.given);
-        Ok(given.is_some_and(|given| at > given.after(CLOCKS_APART_MAX)))
+        Ok(receipt.and_then(|receipt| Receipt::parse(&receipt).ok()).map(|receipt| receipt.given))
     }
 }

@@ -10,6 +10,7 @@ use crate::clock::{Clock, Monotonic};
 use crate::edge::denial::Denial;
 use crate::edge::journal::Journal;
 use crate::id::{CredentialName, RequestId};
+use crate::revocation::Loan;
 use crate::token::proof::Proof;
 use crate::token::{Capability, Chain};
 
@@ -87,6 +88,7 @@ fn who(chain: &Chain) -> Who {
     Who {
         tenant: authority.tenant.clone(),
         subject: authority.subject.clone(),
+        session: authority.session.clone(),
         agent: authority.agent.clone(),
         holders: chain.holders().collect(),
         called: chain.hops().iter().map(|hop| hop.agent.clone()).collect(),
@@ -94,6 +96,7 @@ fn who(chain: &Chain) -> Who {
         grants: authority.grants.clone(),
         token_sha256: hex::encode(chain.digest().0).into(),
         root_key_id: chain.root_key_id(),
+        epoch: Some(authority.epoch),
     }
 }
 
@@ -118,6 +121,7 @@ impl Ending {
             bytes_down: 0,
             elapsed_ms: 0,
             injected_at_seq: None,
+            credential_epoch: None,
         };
         Self { decided: clock.monotonic(), journal, clock, outcome: Some(outcome), bytes_up: Arc::default() }
     }
@@ -128,9 +132,10 @@ impl Ending {
     }
 
     /// The credential is about to be used, with so much of the revocation log known.
-    pub(super) fn injected(&mut self, seq: u64) {
+    pub(super) fn injected(&mut self, seq: u64, credential: Option<&Loan>) {
         if let Some(outcome) = &mut self.outcome {
             outcome.injected_at_seq = Some(seq);
+            outcome.credential_epoch = credential.map(|loan| loan.epoch);
         }
     }
 

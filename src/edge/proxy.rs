@@ -20,7 +20,7 @@ use crate::edge::inject::{Injected, inject};
 use crate::edge::lend::OnLoan;
 use crate::edge::streams::StreamGuard;
 use crate::id::{RequestId, ServiceName};
-use crate::revocation::NotLive;
+use crate::revocation::{Borrowed as _, NotLive};
 use crate::vault::Scrubber;
 
 impl Door {
@@ -78,7 +78,7 @@ impl Door {
         let (cleared, guard) =
             self.knowledge.clear(permit, lent).map_err(|(_, not_live)| Stopped::refused(not_live.into()))?;
         let injected = inject(&cleared, service, method.clone(), target, headers, body).map_err(Stopped::failed)?;
-        ending.injected(cleared.seq());
+        ending.injected(cleared.seq(), cleared.credential().map(|lent| lent.loan()));
         let response = tokio::select! {
             biased;
             reason = guard.cut() => return Err(Stopped::cut(reason.into())),

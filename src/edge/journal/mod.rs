@@ -286,5 +286,6 @@ const fn unknown_outcome(request: RequestId) -> Event {
         bytes_down: 0,
         elapsed_ms: 0,
         injected_at_seq: None,
+        credential_epoch: None,
     })
 }

@@ -35,10 +35,10 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
 
 /// What every working connection begins with.
 ///
-/// A dead replica must not keep the lock on the heads, so idle transactions end. A server that is configured to lose
+/// A replica that is dead or stopped must not keep the lock on the heads, so idle transactions end. A server that is configured to lose
 /// commits in a crash is told not to: a receipt says that a revocation is durable.
 const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '15s'; SET lock_timeout = '10s'; \
-     SET idle_in_transaction_session_timeout = '15s'; SET client_min_messages = 'error'; SET ROLE writ_authority; \
+     SET idle_in_transaction_session_timeout = '3s'; SET client_min_messages = 'error'; SET ROLE writ_authority; \
      SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 

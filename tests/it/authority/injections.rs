@@ -14,6 +14,7 @@ use crate::support::authority::{TestAuthority, TestEdge, WITHIN, random, start};
 for_every_backend!(
     a_call_by_an_edge_that_knew_the_revocation_is_counted_once,
     a_call_that_was_decided_after_the_receipt_is_counted,
+    a_call_in_a_session_or_with_a_credential_that_was_ended_is_counted,
     what_is_not_revoked_is_not_counted,
 );
 
@@ -22,12 +23,15 @@ struct Chain {
     source: Source,
     records: Vec<Record>,
     holder: KeyPair,
+    /// When the writ was minted, and when the credential was stored.
+    epoch: u64,
+    credential_epoch: u64,
 }
 
 impl Chain {
     fn new() -> Self {
         let holder = KeyPair::from_seed(&random());
-        Self { source: "edge:edge-1".parse().unwrap(), records: Vec::new(), holder }
+        Self { source: "edge:edge-1".parse().unwrap(), records: Vec::new(), holder, epoch: 0, credential_epoch: 0 }
     }
 
     fn push(&mut self, at: Timestamp, event: serde_json::Value) {
@@ -40,14 +44,14 @@ impl Chain {
     fn call(&mut self, at: Timestamp, known: u64) {
         let request = hex::encode(random::<16>());
         let who = json!({
-            "tenant": "acme", "agent": "bot", "holders": [self.holder.public()], "blocks": ["07".repeat(16)],
-            "grants": [], "token_sha256": "0".repeat(64), "root_key_id": 1,
+            "tenant": "acme", "session": "s-1", "agent": "bot", "holders": [self.holder.public()],
+            "blocks": ["07".repeat(16)], "grants": [], "token_sha256": "0".repeat(64), "root_key_id": 1, "epoch": self.epoch,
         });
         self.push(
             at,
             json!({
                 "type": "decision", "request": request, "verdict": "allowed", "reason": "allowed", "who": who,
-                "method": "GET", "path": "/notes/team", "revocation_seq": known,
+                "method": "GET", "path": "/notes/team", "credential": "notes-key", "revocation_seq": known,
                 "what": { "service": "notes", "action": "read", "resource": "team" },
             }),
         );
@@ -55,7 +59,7 @@ impl Chain {
             at,
             json!({
                 "type": "outcome", "request": request, "finish": { "how": "completed" }, "bytes_up": 0, "bytes_down": 1,
-                "elapsed_ms": 5, "injected_at_seq": known,
+                "elapsed_ms": 5, "injected_at_seq": known, "credential_epoch": self.credential_epoch,
             }),
         );
     }
@@ -108,6 +112,27 @@ async fn a_call_that_was_decided_after_the_receipt_is_counted(database: &Databas
     chain.call(given.after(Duration::from_millis(30_001)), 0);
     chain.ship(&edge, 2).await;
     assert_eq!(counted(&test), 1);
+}
+
+async fn a_call_in_a_session_or_with_a_credential_that_was_ended_is_counted(database: &Database) {
+    let test = start(database).await;
+    let edge = test.edge("edge-1").await;
+    let mut chain = Chain::new();
+    revoked(&test, "session:acme/s-1").await;
+    revoked(&test, "credential:acme/notes-key").await;
+    // Minted and stored after both.
+    (chain.epoch, chain.credential_epoch) = (2, 2);
+    chain.call(test.clock_now(), 2);
+    chain.ship(&edge, 0).await;
+    assert_eq!(counted(&test), 0);
+    (chain.epoch, chain.credential_epoch) = (2, 1);
+    chain.call(test.clock_now(), 2);
+    chain.ship(&edge, 2).await;
+    assert_eq!(counted(&test), 1, "an older version of the credential");
+    (chain.epoch, chain.credential_epoch) = (0, 2);
+    chain.call(test.clock_now(), 2);
+    chain.ship(&edge, 4).await;
+    assert_eq!(counted(&test), 2, "a writ of the session");
 }
 
 async fn what_is_not_revoked_is_not_counted(database: &Database) {

@@ -52,6 +52,7 @@ fn outcome(n: u8) -> Event {
         bytes_down: 2,
         elapsed_ms: 3,
         injected_at_seq: None,
+        credential_epoch: None,
     })
 }
 

@@ -150,6 +150,7 @@ pub(crate) fn decision(n: u8, verdict: Verdict) -> Event {
     let who = Who {
         tenant: name("acme"),
         subject: Some(name("alice")),
+        session: Some(name("corp/session-1")),
         agent: name("bot"),
         holders: vec![key(1), key(2)],
         called: vec![None],
@@ -157,6 +158,7 @@ pub(crate) fn decision(n: u8, verdict: Verdict) -> Event {
         grants: vec![GrantId::from_bytes([1; 16])],
         token_sha256: "0".repeat(64).into(),
         root_key_id: 1,
+        epoch: Some(2),
     };
     Event::Decision(Box::new(Decision {
         request: RequestId::from_bytes([n; 16]),
