@@ -48,9 +48,11 @@ impl Authority {
     /// The services at which a live chain was ended; `None` if it is dead, or was ended at all of them.
     async fn ended_services(&self, chain: &Chain) -> Result<Option<BTreeSet<ServiceName>>, AuthorityError> {
         let services: BTreeSet<_> = chain.authority().capabilities.iter().map(|one| one.service.clone()).collect();
+        let uses = services.iter().map(|service| Use { chain, service, loan: None });
+        let known = self.log_about(&uses.clone().flat_map(|used| used.targets()).collect()).await?;
         let mut ended = BTreeSet::new();
-        for service in &services {
-            match self.revoked_now(Use { chain, service, loan: None }).await? {
+        for (service, used) in services.iter().zip(uses) {
+            match known.revokes_use(used) {
                 None => {}
                 Some(Target::Service(..)) => drop(ended.insert(service.clone())),
                 Some(_) => return Ok(None),

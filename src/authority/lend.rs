@@ -1,5 +1,6 @@
 //! Lending: an edge gets the credential that a live writ is good for, for a short time, and every lending is recorded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -129,10 +130,15 @@ fn credential_of(
 impl Authority {
     /// What of a use is revoked, by the store as it is after this call.
     pub(super) async fn revoked_now(&self, used: Use<'_>) -> Result<Option<Target>, AuthorityError> {
-        let latest = self.store.latest_revocations(&used.targets()).await?;
+        Ok(self.log_about(&used.targets().into_iter().collect()).await?.revokes_use(used))
+    }
+
+    /// What the store's log says of these targets after this call.
+    pub(super) async fn log_about(&self, targets: &BTreeSet<Target>) -> Result<RevocationSet, AuthorityError> {
+        let targets: Vec<Target> = targets.iter().cloned().collect();
         let mut set = RevocationSet::default();
-        set.add_entries(&latest);
-        Ok(set.revokes_use(used))
+        set.add_entries(&self.store.latest_revocations(&targets).await?);
+        Ok(set)
     }
 }
 

@@ -124,23 +124,22 @@ impl Streams {
 
     /// Ends every request whose chain, service or credential `set` revokes. Wait for [`Streams::gone`] before you say that they have ended.
     pub fn cut_revoked(&self, set: &RevocationSet) {
-        self.doomed(|stream| set.revokes_use(stream.used()).map(|target| CutReason::Revoked(Box::new(target)))).end();
+        self.end(|stream| set.revokes_use(stream.used()).map(|target| CutReason::Revoked(Box::new(target))));
     }
 
     /// Ends every request whose writ, or its root key, counts no longer at `now`.
     pub fn cut_ended(&self, keys: &RootKeys, expected: &Expected, now: Timestamp) {
-        self.doomed(|stream| match current(&stream.chain, keys, expected, now) {
+        self.end(|stream| match current(&stream.chain, keys, expected, now) {
             Err(TokenError::Expired) => Some(CutReason::Expired),
             Err(TokenError::UnknownRoot) => Some(CutReason::RootRetired),
             // It was valid already: the clock was set back a little, which the check against the authority's bounds.
             Err(_) | Ok(_) => None,
-        })
-        .end();
+        });
     }
 
     /// Ends every request.
     pub fn cut_all(&self, reason: &CutReason) {
-        self.doomed(|_| Some(reason.clone())).end();
+        self.end(|_| Some(reason.clone()));
     }
 
     /// Returns once every request that was cut is gone: its guard dropped, or its upstream's answer.
@@ -157,20 +156,13 @@ impl Streams {
         }
     }
 
-    fn doomed(&self, why: impl Fn(&Stream) -> Option<CutReason>) -> Doomed {
-        let open = locked(&self.open);
-        let going_on = open.values().filter(|stream| stream.reason.get().is_none());
-        Doomed(going_on.filter_map(|stream| Some((why(stream)?, stream.clone()))).collect())
-    }
-}
-
-/// Requests that are to end.
-#[must_use]
-struct Doomed(Vec<(CutReason, Arc<Stream>)>);
-
-impl Doomed {
-    fn end(self) {
-        for (reason, stream) in self.0 {
+    fn end(&self, why: impl Fn(&Stream) -> Option<CutReason>) {
+        let doomed: Vec<_> = {
+            let open = locked(&self.open);
+            let going_on = open.values().filter(|stream| stream.reason.get().is_none());
+            going_on.filter_map(|stream| Some((why(stream)?, stream.clone()))).collect()
+        };
+        for (reason, stream) in doomed {
             stream.end(reason);
         }
     }

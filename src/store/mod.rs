@@ -69,24 +69,7 @@ pub trait Store:
 {
 }
 
-impl<T> Store for T where
-    T: Health
-        + Installations
-        + Agents
-        + CatalogStore
-        + Credentials
-        + Revocations
-        + Witnesses
-        + Receipts
-        + Stops
-        + RelyingServices
-        + Reaching
-        + Edges
-        + AuditLog
-        + Users
-        + 'static
-{
-}
+impl Store for SqlStore {}
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]

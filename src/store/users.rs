@@ -26,8 +26,7 @@ pub trait Users: Send + Sync {
         event: &Change,
     ) -> Result<Option<Entry>, StoreError>;
 
-    /// The writs issued for a user that are valid at `at` and not revoked as such, or by user, session, agent, grant, tenant
-    /// or everything; the latest first, at most `limit`. A revoked key is not looked at.
+    /// The writs issued for a user that are valid at `at` and killed by no entry of the log; the latest first, at most `limit`.
     async fn issued_for(
         &self,
         tenant: &TenantName,

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::agents::{USE_ONCE, issued_writ};
+use super::reach::LIVE;
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::{Subject, TenantName};
@@ -43,19 +44,11 @@ impl Users for SqlStore {
         at: Timestamp,
         limit: u32,
     ) -> Result<Vec<IssuedWrit>, StoreError> {
-        // A list of a known few targets for each writ, so that the log's size does not matter. Of grants there is a list in the
-        // writ's row: there the log's few entries about grants are looked through.
-        let sql = "SELECT w.id, w.tenant, w.agent, w.subject, w.session, w.grants, w.issued, w.expires, w.epoch, w.holder, \
-                   w.services \
-                   FROM issued_writ w WHERE w.tenant = $1 AND w.subject = $2 AND w.expires >= $3 \
-                   AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.target IN ('block:' || w.id, 'holder:' || w.holder)) \
-                   AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.seq > w.epoch AND r.target IN ('everything', \
-                   'tenant:' || w.tenant, 'subject:' || w.tenant || '/' || w.subject, 'agent:' || w.tenant || '/' || w.agent, \
-                   'acting:' || w.tenant || '/' || w.agent || '/' || w.subject, 'session:' || w.tenant || '/' || w.session)) \
-                   AND NOT EXISTS (SELECT 1 FROM revocation r WHERE r.target >= 'grant:' AND r.target < 'grant;' \
-                   AND r.seq > w.epoch AND w.grants LIKE '%\"' || substr(r.target, 7) || '\"%') \
-                   ORDER BY w.issued DESC, w.id LIMIT $4";
-        let params = vec![text(tenant), text(subject), time(at), count(limit.into())];
-        read_all(self.read(sql, params).await?, "issued_writ", issued_writ)
+        let sql = format!(
+            "SELECT w.id, w.tenant, w.agent, w.subject, w.session, w.grants, w.issued, w.expires, w.epoch, w.holder, w.services \
+             {LIVE} AND w.tenant = $2 AND w.subject = $3 ORDER BY w.issued DESC, w.id LIMIT $4"
+        );
+        let params = vec![time(at), text(tenant), text(subject), count(limit.into())];
+        read_all(self.read(&sql, params).await?, "issued_writ", issued_writ)
     }
 }
