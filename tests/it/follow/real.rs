@@ -126,6 +126,25 @@ impl RealEdge {
     }
 }
 
+/// The service `notes`, an edge that follows, and a writ for it at that edge.
+struct Stage {
+    test: TestAuthority,
+    edge: RealEdge,
+    agent: TestAgent,
+    shown: Shown,
+    _dir: tempfile::TempDir,
+}
+
+async fn staged(database: &Database, secret: &str) -> Stage {
+    let test = start(database).await;
+    test.notes(secret).await;
+    let dir = tempfile::tempdir().unwrap();
+    let edge = edge(&test, dir.path()).await;
+    let (agent, _) = test.granted("planner", "notes:read:team").await;
+    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    Stage { test, edge, agent, shown, _dir: dir }
+}
+
 async fn a_ticket_makes_an_edge_once(database: &Database) {
     let test = start(database).await;
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -146,14 +165,9 @@ async fn a_ticket_makes_an_edge_once(database: &Database) {
 }
 
 async fn a_receipt_waits_for_the_last_open_request_of_what_it_revokes(database: &Database) {
-    let test = start(database).await;
-    test.notes("secret-of-notes").await;
-    let dir = tempfile::tempdir().unwrap();
-    let edge = edge(&test, dir.path()).await;
-    let (agent, _) = test.granted("planner", "notes:read:team").await;
-    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
-    let waiting = edge.permit(&test, &agent, &shown).unwrap();
-    let (_, open) = edge.knowledge.clear(edge.permit(&test, &agent, &shown).unwrap(), None).unwrap();
+    let Stage { test, edge, agent, shown, .. } = &staged(database, "secret-of-notes").await;
+    let waiting = edge.permit(test, agent, shown).unwrap();
+    let (_, open) = edge.knowledge.clear(edge.permit(test, agent, shown).unwrap(), None).unwrap();
 
     let revoking = test.post("/v1/revocations", json!({ "target": "agent:default/planner" }));
     tokio::pin!(revoking);
@@ -167,68 +181,48 @@ async fn a_receipt_waits_for_the_last_open_request_of_what_it_revokes(database: 
     let receipt = revoking.await.ok();
     assert_eq!(receipt["edges"][0]["how"], "acknowledged");
     assert!(matches!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotLive::Revoked(_)));
-    assert!(matches!(edge.permit(&test, &agent, &shown), Err(NotLive::Revoked(_))));
+    assert!(matches!(edge.permit(test, agent, shown), Err(NotLive::Revoked(_))));
 }
 
 async fn a_rotated_credential_replaces_the_one_that_is_kept(database: &Database) {
-    let test = start(database).await;
-    test.notes("first-secret").await;
-    let dir = tempfile::tempdir().unwrap();
-    let edge = edge(&test, dir.path()).await;
-    let (agent, _) = test.granted("planner", "notes:read:team").await;
-    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
-    assert_eq!(edge.lend(&shown).await.as_deref(), Ok("first-secret"));
+    let Stage { test, edge, shown, .. } = &staged(database, "first-secret").await;
+    assert_eq!(edge.lend(shown).await.as_deref(), Ok("first-secret"));
     let version = edge.knowledge.settings_version();
     test.notes("second-secret").await;
     eventually("the change", || edge.knowledge.settings_version() > version).await;
     eventually("the second secret's turn", || edge.lender.kept() == 0).await;
-    assert_eq!(edge.lend(&shown).await.as_deref(), Ok("second-secret"));
+    assert_eq!(edge.lend(shown).await.as_deref(), Ok("second-secret"));
 }
 
 async fn a_withdrawn_writ_is_lent_nothing(database: &Database) {
-    let test = start(database).await;
-    test.notes("secret-of-notes").await;
-    let dir = tempfile::tempdir().unwrap();
-    let edge = edge(&test, dir.path()).await;
-    let (agent, _) = test.granted("planner", "notes:read:team").await;
-    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    let Stage { test, edge, shown, .. } = &staged(database, "secret-of-notes").await;
     test.post("/v1/revocations", json!({ "target": "agent:default/planner" })).await.ok();
     // The edge's own check is left out: the authority does not take its word.
-    assert!(matches!(edge.lend(&shown).await, Err(LendError::Refused(_))));
+    assert!(matches!(edge.lend(shown).await, Err(LendError::Refused(_))));
 }
 
 async fn a_revoked_credential_is_lent_again_once_a_new_version_is_stored(database: &Database) {
-    let test = start(database).await;
-    test.notes("first-secret").await;
-    let dir = tempfile::tempdir().unwrap();
-    let edge = edge(&test, dir.path()).await;
-    let (agent, _) = test.granted("planner", "notes:read:team").await;
-    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
-    assert_eq!(edge.lend(&shown).await.as_deref(), Ok("first-secret"));
+    let Stage { test, edge, shown, .. } = &staged(database, "first-secret").await;
+    assert_eq!(edge.lend(shown).await.as_deref(), Ok("first-secret"));
     let receipt = test.post("/v1/revocations", json!({ "target": "credential:default/notes-key" })).await.ok();
     assert_eq!(receipt["edges"][0]["how"], "acknowledged");
     assert_eq!(edge.lender.kept(), 0);
-    assert_eq!(edge.lend(&shown).await, Err(LendError::NoCredential));
+    assert_eq!(edge.lend(shown).await, Err(LendError::NoCredential));
     test.notes("second-secret").await;
-    assert_eq!(edge.lend(&shown).await.as_deref(), Ok("second-secret"));
+    assert_eq!(edge.lend(shown).await.as_deref(), Ok("second-secret"));
     let entry = test.store.revocations_after(0, 10).await.unwrap().pop().unwrap();
     assert_eq!(entry.forget_after, Entry::FOREVER, "what was stored once may be there for ever");
 }
 
 async fn a_writ_is_lent_nothing_at_a_service_that_was_revoked(database: &Database) {
-    let test = start(database).await;
-    test.notes("first-secret").await;
-    let dir = tempfile::tempdir().unwrap();
-    let edge = edge(&test, dir.path()).await;
-    let (agent, _) = test.granted("planner", "notes:read:team").await;
-    let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    let Stage { test, edge, agent, shown, .. } = &staged(database, "first-secret").await;
     test.post("/v1/revocations", json!({ "target": "service:default/mail" })).await.ok();
-    assert!(edge.lend(&shown).await.is_ok());
+    assert!(edge.lend(shown).await.is_ok());
     test.post("/v1/revocations", json!({ "target": "service:default/notes" })).await.ok();
     // What is kept may be lent, and is not cleared for the old writ.
-    let fresh = edge.shown(&test.writ(&agent, "notes:read:team").await);
+    let fresh = edge.shown(&test.writ(agent, "notes:read:team").await);
     assert!(edge.lend(&fresh).await.is_ok());
-    let permit = edge.permit(&test, &agent, &shown).unwrap();
+    let permit = edge.permit(test, agent, shown).unwrap();
     assert!(matches!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::Revoked(_)));
     let question = LendRequest {
         token: shown.raw.text().into(),
