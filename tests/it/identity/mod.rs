@@ -3,11 +3,11 @@
 //! Tokens are made by an independent library (joserfc), and a provider is either a double that can misbehave or somebody else's
 //! server. A failure is a token that counts and should not, or a refusal that does not say what to change.
 
-mod exchange;
+pub(crate) mod exchange;
 mod jose;
 mod keys;
 mod logout;
 mod mine;
 mod provider;
-mod real;
+pub(crate) mod real;
 mod tokens;
