@@ -154,6 +154,10 @@ ids! {
     GrantId, "a grant id";
     /// Names one request at the edge: the audit record, the denial and the response header carry it.
     RequestId, "a request id";
+    /// Names a user or a group of a directory, for the client that provisions it.
+    ResourceId, "a resource id";
+    /// Names the secret of a client that provisions a directory. Not the secret.
+    ScimTokenId, "a SCIM token's id";
 }
 
 macro_rules! foreign_names {

@@ -2,3 +2,95 @@
 
 -- How often edges joined or were removed: a process that knows them as of this version need not read them again.
 ALTER TABLE heads ADD COLUMN edge_version BIGINT NOT NULL DEFAULT 0;
+
+-- Users and groups as identity providers provision them: see spec/scim.md.
+
+-- Who may provision: any number of secrets for each provider.
+CREATE TABLE scim_token (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    provider TEXT COLLATE "C" NOT NULL,
+    secret_sha256 BYTEA NOT NULL UNIQUE,
+    created BIGINT NOT NULL
+);
+
+CREATE TABLE directory_user (
+    provider TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    -- The audit record of its creation: the order of lists.
+    position BIGINT NOT NULL,
+    -- What the provider's tokens call the user, and the same without regard to case where it has none.
+    name TEXT COLLATE "C" NOT NULL,
+    name_key TEXT COLLATE "C" NOT NULL,
+    user_name TEXT COLLATE "C" NOT NULL,
+    user_name_key TEXT COLLATE "C" NOT NULL,
+    external_id TEXT COLLATE "C",
+    -- Whether the user may be acted for: what the client said last of it.
+    active BOOLEAN NOT NULL,
+    -- A JSON object.
+    attributes TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    updated BIGINT NOT NULL,
+    PRIMARY KEY (provider, id)
+);
+CREATE UNIQUE INDEX directory_user_name ON directory_user (provider, name_key);
+CREATE UNIQUE INDEX directory_user_user_name ON directory_user (provider, user_name_key);
+CREATE INDEX directory_user_external_id ON directory_user (provider, external_id);
+CREATE INDEX directory_user_position ON directory_user (provider, position);
+
+-- By what else a user can be named: `email:…`, `phone:…`.
+CREATE TABLE directory_address (
+    provider TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    user_id TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (provider, address, user_id)
+);
+CREATE INDEX directory_address_user ON directory_address (provider, user_id);
+
+CREATE TABLE directory_group (
+    provider TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    position BIGINT NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    name_key TEXT COLLATE "C" NOT NULL,
+    external_id TEXT COLLATE "C",
+    version BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    updated BIGINT NOT NULL,
+    -- The last entry of the revocation log that a change of the group made.
+    ended_seq BIGINT,
+    PRIMARY KEY (provider, id)
+);
+CREATE INDEX directory_group_name ON directory_group (provider, name_key);
+CREATE INDEX directory_group_external_id ON directory_group (provider, external_id);
+CREATE INDEX directory_group_position ON directory_group (provider, position);
+
+CREATE TABLE directory_member (
+    provider TEXT COLLATE "C" NOT NULL,
+    group_id TEXT COLLATE "C" NOT NULL,
+    user_id TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (provider, group_id, user_id)
+);
+CREATE INDEX directory_member_user ON directory_member (provider, user_id);
+
+-- Users who get nothing: inactive, deleted, or called otherwise since. Without a user of that name, too.
+CREATE TABLE directory_block (
+    provider TEXT COLLATE "C" NOT NULL,
+    name_key TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    -- The entry of the revocation log that ended what the user had.
+    seq BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (provider, name_key)
+);
+
+-- What was deleted, and the entry of the revocation log by which it ended.
+CREATE TABLE directory_gone (
+    provider TEXT COLLATE "C" NOT NULL,
+    id TEXT COLLATE "C" NOT NULL,
+    seq BIGINT NOT NULL,
+    PRIMARY KEY (provider, id)
+);
+GRANT SELECT, INSERT, DELETE ON scim_token, directory_address, directory_member TO writ_authority;
+GRANT SELECT, INSERT, UPDATE, DELETE ON directory_user, directory_group, directory_block TO writ_authority;
+GRANT SELECT, INSERT ON directory_gone TO writ_authority;

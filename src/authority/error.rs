@@ -42,6 +42,9 @@ pub enum AuthorityError {
     /// No user's token.
     #[error("send `Authorization: Bearer <token>`, your own ID token from your identity provider")]
     NoUser,
+    /// No secret of a SCIM client, or not one of ours.
+    #[error("send `Authorization: Bearer <secret>`, the secret that `writ scim token add` showed for this provider")]
+    NoScimToken,
     /// A token that identifies nobody, or a provider that does not answer.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -185,7 +188,7 @@ impl AuthorityError {
         use StatusCode as S;
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated"),
-            Self::NoUser => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::NoUser | Self::NoScimToken => (S::UNAUTHORIZED, "unauthenticated"),
             Self::Identity(IdentityError::Refused(_)) => (S::UNAUTHORIZED, "identity_refused"),
             Self::Identity(IdentityError::Unavailable(_)) => (S::SERVICE_UNAVAILABLE, "provider_unavailable"),
             Self::NoProvider => (S::NOT_FOUND, "no_provider"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::authority::Authority;
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::clock::Timestamp;
-use crate::id::AudienceName;
+use crate::id::{AudienceName, Group};
 use crate::identity::{IdentityError, TokenKind, VerifiedIdentity};
 use crate::key::sha256;
 use crate::policy::Grant;
@@ -50,9 +50,9 @@ impl Authority {
         }
         let user = self.providers.verify(&context.agent.tenant, &subject_token, kind, now).await?;
         check_actor(&user, &assertion.client, &context)?;
-        self.check_login(&user, &context).await?;
+        let groups = self.check_login(&user, &context).await?;
 
-        let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), user.groups());
+        let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), &groups);
         let grants: Vec<Grant> = context.grants.iter().filter(for_user).cloned().collect();
         let longest = longest(&user, now)?;
         let ttl = request.ttl.map(|ttl| ttl.min(longest));
@@ -87,8 +87,9 @@ impl Authority {
         }
     }
 
-    /// Refuses a user who is suspended, and a login that was ended. Read after the epoch of what is to be minted.
-    async fn check_login(&self, user: &VerifiedIdentity, context: &IssueContext) -> Result<(), IssueError> {
+    /// Refuses a user who is suspended, or whom the provider's directory blocks, and a login that was ended. Read after the epoch
+    /// of what is to be minted. Answers the user's groups: those of the token and those of the directory.
+    async fn check_login(&self, user: &VerifiedIdentity, context: &IssueContext) -> Result<Vec<Group>, IssueError> {
         let (tenant, subject) = (user.tenant(), user.subject());
         let mut targets = vec![
             Target::Subject(tenant.clone(), subject.clone()),
@@ -98,12 +99,16 @@ impl Authority {
         if self.store.is_suspended(tenant, subject).await? {
             return Err(IssueError::Suspended(subject.clone()));
         }
+        let standing = self.standing(user.provider(), subject).await?;
+        if standing.blocked {
+            return Err(IssueError::Inactive(subject.clone()));
+        }
         // A session that was ended stays so; of a user or an agent, what comes after it counts.
         let over = |entry: &Entry| matches!(entry.target, Target::Session(..)) || !user.is_later_than(entry.at);
         if self.store.latest_revocations(&targets).await?.iter().any(over) {
             return Err(IssueError::User("the login that the token came from was ended: log in again".into()));
         }
-        Ok(())
+        Ok(user.groups().iter().cloned().chain(standing.groups).collect())
     }
 
     async fn use_up(&self, user: &VerifiedIdentity, now: Timestamp) -> Result<(), IssueError> {

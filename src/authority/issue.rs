@@ -87,6 +87,12 @@ pub enum IssueError {
     /// `invalid_grant`: the user's writs were revoked, and nobody has said since that there may be new ones.
     #[error("user `{0}` is suspended: an operator can lift that with `writ user reactivate`")]
     Suspended(Subject),
+    /// `invalid_grant`: the provider's directory says that the user is inactive, or not there any more.
+    #[error(
+        "user `{0}` is inactive in the identity provider's directory, or is spelled otherwise there: the provider must make them active \
+         (SCIM)"
+    )]
+    Inactive(Subject),
     /// `invalid_request` (RFC 8693 section 2.2.2): the user's token does not count, or nothing is issued for them this way.
     #[error("{0}")]
     User(String),

@@ -48,6 +48,7 @@ pub mod presence;
 pub mod receipt;
 mod registry;
 pub mod revoke;
+pub mod scim;
 pub mod seen;
 pub mod server;
 pub mod share;

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::failure::Failure;
 use crate::cli::operate::{
-    agent, audit, credential, grant, key, operator, relying, revoke, service, stop, user, vault,
+    agent, audit, credential, grant, key, operator, relying, revoke, scim, service, stop, user, vault,
 };
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -87,6 +87,9 @@ enum Command {
     /// Relying services: who may ask the authority whether a writ is active.
     #[command(subcommand)]
     Relying(relying::RelyingCommand),
+    /// Identity providers that provision users and groups (SCIM): their clients' secrets.
+    #[command(subcommand)]
+    Scim(scim::ScimCommand),
     /// The stop that `writ revoke everything` makes: who made it, and how another operator lifts it.
     #[command(subcommand)]
     Stop(stop::StopCommand),
@@ -169,6 +172,7 @@ impl Command {
             Self::Operator(command) => online(command.run(context)),
             Self::Revoke(args) => online(args.run(context)),
             Self::Relying(command) => online(command.run(context)),
+            Self::Scim(command) => online(command.run(context)),
             Self::Stop(command) => online(command.run(context)),
             Self::User(command) => online(command.run(context)),
             Self::Receipt(command) => command.run(context),

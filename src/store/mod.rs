@@ -11,6 +11,7 @@ pub mod agents;
 pub mod audit;
 pub mod catalog;
 pub mod credentials;
+pub mod directory;
 pub mod edges;
 pub mod installation;
 pub mod reach;
@@ -38,6 +39,10 @@ pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
 pub use audit::{AuditLog, AuditQuery};
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use credentials::{CredentialKey, CredentialRecord, Credentials};
+pub use directory::{
+    Directories, DirectoryGroup, DirectoryUser, Ended, Find, GroupChange, Membership, ScimToken, UserChange,
+    UserStanding,
+};
 pub use edges::{Edge, Edges, JoinTicket, Registered};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
 pub use reach::{Reach, Reaching};
@@ -65,6 +70,7 @@ pub trait Store:
     + Edges
     + AuditLog
     + Users
+    + Directories
     + 'static
 {
 }

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -31,6 +31,7 @@ mod oauth;
 mod problem;
 mod relying;
 mod revocations;
+mod scim;
 mod services;
 mod stop;
 mod token;
@@ -68,6 +69,10 @@ impl utoipa::Modify for Schemes {
             .description(Some("The user's own ID token, or access token for this authority: see spec/identity.md."));
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("operator", SecurityScheme::Http(operator.build()));
+        let scim = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+            "The secret of a provider's SCIM client, as `writ scim token add` showed it: see spec/scim.md.",
+        ));
+        components.add_security_scheme("scim", SecurityScheme::Http(scim.build()));
         components.add_security_scheme("user", SecurityScheme::Http(user.build()));
     }
 }
@@ -106,6 +111,20 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(my::writs))
         .routes(routes!(my::revoke))
         .routes(routes!(my::logout))
+        .routes(routes!(scim::tokens::add, scim::tokens::list))
+        .routes(routes!(scim::tokens::remove))
+        .routes(routes!(scim::discovery::config))
+        .routes(routes!(scim::discovery::resource_types))
+        .routes(routes!(scim::discovery::resource_type))
+        .routes(routes!(scim::discovery::schemas))
+        .routes(routes!(scim::discovery::schema))
+        .routes(routes!(scim::search::everything))
+        .routes(routes!(scim::users::list, scim::users::add))
+        .routes(routes!(scim::users::search))
+        .routes(routes!(scim::users::show, scim::users::replace, scim::users::patch, scim::users::remove))
+        .routes(routes!(scim::groups::list, scim::groups::add))
+        .routes(routes!(scim::groups::search))
+        .routes(routes!(scim::groups::show, scim::groups::replace, scim::groups::patch, scim::groups::remove))
         .routes(routes!(relying::add, relying::list))
         .routes(routes!(relying::remove))
         .routes(routes!(token::token))
@@ -137,8 +156,8 @@ pub(super) fn router(authority: Arc<Authority>) -> Router {
         response
     });
     router
-        .fallback(async || AuthorityError::NoRoute)
-        .method_not_allowed_fallback(async || AuthorityError::NoMethod)
+        .fallback(async |uri: Uri| scim::or_problem(&uri, AuthorityError::NoRoute))
+        .method_not_allowed_fallback(async |uri: Uri| scim::or_problem(&uri, AuthorityError::NoMethod))
         .layer(axum::middleware::from_fn(in_time))
         .layer(no_store)
         .with_state(authority)

@@ -19,6 +19,7 @@ pub(crate) mod key;
 pub(crate) mod operator;
 pub(crate) mod relying;
 pub(crate) mod revoke;
+pub(crate) mod scim;
 pub(crate) mod service;
 mod shown;
 pub(crate) mod stop;

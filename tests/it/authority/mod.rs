@@ -11,7 +11,7 @@ mod installation;
 mod oauth;
 mod replicas;
 mod revocations;
-mod routes;
+pub(crate) mod routes;
 mod stops;
 mod tokens;
 mod witness;

@@ -35,6 +35,30 @@ const OPEN: &[(&str, &str)] = &[
 /// Their callers are users: `identity/mine.rs`.
 const USERS: &[(&str, &str)] = &[("get", "/v1/my/writs"), ("post", "/v1/my/revocations")];
 
+/// Their callers are identity providers that provision: `scim/access.rs`.
+pub(crate) const SCIM: &[(&str, &str)] = &[
+    ("get", "/scim/v2/ServiceProviderConfig"),
+    ("get", "/scim/v2/ResourceTypes"),
+    ("get", "/scim/v2/ResourceTypes/{id}"),
+    ("get", "/scim/v2/Schemas"),
+    ("get", "/scim/v2/Schemas/{id}"),
+    ("post", "/scim/v2/.search"),
+    ("get", "/scim/v2/Users"),
+    ("post", "/scim/v2/Users"),
+    ("post", "/scim/v2/Users/.search"),
+    ("get", "/scim/v2/Users/{id}"),
+    ("put", "/scim/v2/Users/{id}"),
+    ("patch", "/scim/v2/Users/{id}"),
+    ("delete", "/scim/v2/Users/{id}"),
+    ("get", "/scim/v2/Groups"),
+    ("post", "/scim/v2/Groups"),
+    ("post", "/scim/v2/Groups/.search"),
+    ("get", "/scim/v2/Groups/{id}"),
+    ("put", "/scim/v2/Groups/{id}"),
+    ("patch", "/scim/v2/Groups/{id}"),
+    ("delete", "/scim/v2/Groups/{id}"),
+];
+
 /// Every other route.
 const OPERATORS_ONLY: &[(&str, &str)] = &[
     ("get", "/v1/agents"),
@@ -66,6 +90,9 @@ const OPERATORS_ONLY: &[(&str, &str)] = &[
     ("post", "/v1/revocations/explain"),
     ("get", "/v1/revocations/{seq}"),
     ("get", "/v1/revocations/{seq}/receipt"),
+    ("get", "/v1/scim/tokens"),
+    ("post", "/v1/scim/tokens"),
+    ("delete", "/v1/scim/tokens/{id}"),
     ("get", "/v1/services"),
     ("delete", "/v1/services/{name}"),
     ("get", "/v1/services/{name}"),
@@ -106,8 +133,13 @@ fn the_description_in_the_repository_is_that_of_the_code() {
 
 #[test]
 fn every_route_has_its_place_in_the_lists() {
-    let mut listed: Vec<_> =
-        OPEN.iter().chain(USERS).chain(OPERATORS_ONLY).map(|(m, p)| (m.to_string(), p.to_string())).collect();
+    let mut listed: Vec<_> = OPEN
+        .iter()
+        .chain(USERS)
+        .chain(SCIM)
+        .chain(OPERATORS_ONLY)
+        .map(|(m, p)| (m.to_string(), p.to_string()))
+        .collect();
     let mut routes: Vec<_> = described().into_iter().map(|(method, path, _)| (method, path)).collect();
     listed.sort();
     routes.sort();

@@ -4,10 +4,10 @@
 //! server. A failure is a token that counts and should not, or a refusal that does not say what to change.
 
 pub(crate) mod exchange;
-mod jose;
+pub(crate) mod jose;
 mod keys;
 mod logout;
 mod mine;
-mod provider;
-pub(crate) mod real;
+pub(crate) mod provider;
+mod real;
 mod tokens;

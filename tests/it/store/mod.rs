@@ -13,6 +13,7 @@ mod agents;
 mod audit;
 mod catalog;
 mod credentials;
+mod directory;
 mod edges;
 mod faults;
 mod installation;
