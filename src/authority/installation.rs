@@ -22,6 +22,7 @@ use crate::authority::{Authority, AuthorityError, change, change_with, keys, ran
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
 use crate::id::OperatorName;
+use crate::identity::saml::SamlProviders;
 use crate::identity::{Providers, SetupError};
 use crate::key::{KeyPair, sha256};
 use crate::secret::Secret;
@@ -164,7 +165,7 @@ impl Authority {
         if key.public() != installation.authority_key {
             return Err(AuthorityError::from(VaultError::DoesNotOpen).into());
         }
-        let providers = Providers::open(&terms.providers, &clock)?;
+        let providers = Providers::open(&terms.providers, &clock)?.with_saml(SamlProviders::open(&terms.saml)?);
         let published = Published::load(&*store, &keyring).await?;
         let fencing = Fencing::default();
         // One that is cut off from its standbys may answer later: until then no lease is granted.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::identity::{IdentityTable, ProviderTerms};
+use crate::config::saml::SamlTerms;
 use crate::config::{ConfigError, TlsFiles, read};
 use crate::id::AudienceName;
 
@@ -50,6 +51,8 @@ pub struct AuthorityTerms {
     pub drain: Duration,
     /// Whose word about users counts.
     pub providers: Vec<ProviderTerms>,
+    /// Whose SAML assertions count as well.
+    pub saml: Vec<SamlTerms>,
 }
 
 /// An issuer URL: an origin, `https` or loopback `http`, without a path.
@@ -165,6 +168,7 @@ impl Default for AuthorityTerms {
             connections_max: defaults::connections_max(),
             drain: Duration::from_secs(defaults::drain_s()),
             providers: Vec::new(),
+            saml: Vec::new(),
         }
     }
 }
@@ -198,7 +202,7 @@ impl AuthorityConfig {
         if authority.audiences.is_empty() {
             return Err(refused("authority.audiences", "must name at least one edge deployment", "none"));
         }
-        let issuer = authority.issuer.parse().map_err(|InvalidIssuer(got)| ConfigError::Value {
+        let issuer: Issuer = authority.issuer.parse().map_err(|InvalidIssuer(got)| ConfigError::Value {
             key: "authority.issuer",
             rule: "must be an origin such as `https://writ.example.com` (plain `http` on loopback only), without a path",
             got,
@@ -209,6 +213,7 @@ impl AuthorityConfig {
             authority.lease_ms,
             100..=60_000,
         )?);
+        let (providers, saml) = identity.checked(issuer.as_str(), folder)?;
         Ok(Self {
             listen: authority.listen,
             metrics_listen: authority.metrics_listen,
@@ -252,7 +257,8 @@ impl AuthorityConfig {
                     authority.drain_s,
                     0..=3600,
                 )?),
-                providers: identity.checked(folder)?,
+                providers,
+                saml,
             },
         })
     }

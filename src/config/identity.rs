@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::catalog::{Scheme, Upstream};
 use crate::config::ConfigError;
+use crate::config::saml::{self, SamlTable, SamlTerms};
 use crate::id::{ProviderName, Subject, TenantName, is_deceptive};
 
 /// What is expected of one provider. Checked.
@@ -160,6 +161,8 @@ impl fmt::Display for SignatureAlgorithm {
 pub(super) struct IdentityTable {
     #[serde(default)]
     provider: Vec<ProviderTable>,
+    #[serde(default)]
+    saml: Vec<SamlTable>,
 }
 
 #[derive(Deserialize)]
@@ -197,17 +200,39 @@ struct ProviderTable {
 }
 
 /// A setting of a provider that is refused: which key, what it must be, what it is.
-type Refused = (&'static str, &'static str, String);
+pub(super) type Refused = (&'static str, &'static str, String);
+
+/// What tells the providers of an installation apart, of whatever kind they are.
+pub(super) struct Standing<'a> {
+    /// What the settings call `name`, `issuer` and `user_prefix`.
+    pub(super) keys: [&'static str; 3],
+    pub(super) name: &'a ProviderName,
+    pub(super) tenant: &'a TenantName,
+    pub(super) issuer: &'a str,
+    pub(super) user_prefix: &'a str,
+}
 
 impl IdentityTable {
-    pub(super) fn checked(self, folder: &Path) -> Result<Vec<ProviderTerms>, ConfigError> {
+    /// The providers of both kinds. `issuer` is the authority's.
+    pub(super) fn checked(
+        mut self,
+        issuer: &str,
+        folder: &Path,
+    ) -> Result<(Vec<ProviderTerms>, Vec<SamlTerms>), ConfigError> {
+        let saml = std::mem::take(&mut self.saml);
+        let providers = self.providers(folder)?;
+        let saml = saml::checked(saml, &providers, issuer, folder)?;
+        Ok((providers, saml))
+    }
+
+    fn providers(self, folder: &Path) -> Result<Vec<ProviderTerms>, ConfigError> {
         let mut all: Vec<ProviderTerms> = Vec::with_capacity(self.provider.len());
         for table in self.provider {
             let name = table.name.clone();
             let named =
                 |(key, rule, got): Refused| ConfigError::Value { key, rule, got: format!("{got} for `{name}`") };
             let terms = table.checked(folder).map_err(named)?;
-            all.iter().try_for_each(|other| terms.beside(other)).map_err(named)?;
+            all.iter().try_for_each(|other| terms.standing().beside(&other.standing())).map_err(named)?;
             all.push(terms);
         }
         Ok(all)
@@ -229,14 +254,9 @@ impl ProviderTable {
             let rule = "must hold no client id, or an access token could pass for an ID token";
             return Err(("identity.provider.audiences", rule, format!("`{both}`")));
         }
-        let prefix_fits = self.user_prefix.is_empty() || self.user_prefix.parse::<Subject>().is_ok();
-        if !prefix_fits || self.user_prefix.len() > 64 {
-            let rule = "must be at most 64 bytes without control characters";
-            return Err(("identity.provider.user_prefix", rule, "another text".into()));
-        }
         let access_token_types = self.access_token_types.unwrap_or_else(|| vec!["at+jwt".into()]);
         Ok(ProviderTerms {
-            tenant: self.tenant.unwrap_or_else(defaults::tenant),
+            tenant: self.tenant.unwrap_or_else(tenant),
             access_token_types: access_token_types.iter().map(|typ| media_type(typ)).collect(),
             algorithms: algorithms(self.algorithms)?,
             claims: ClaimNames {
@@ -249,7 +269,7 @@ impl ProviderTable {
                 None => None,
                 some => Some(seconds("identity.provider.login_age_max_s", some, 0, 1)?),
             },
-            clock_skew: clock_skew(self.clock_skew_s)?,
+            clock_skew: clock_skew("identity.provider.clock_skew_s", self.clock_skew_s)?,
             writ_ttl_max: seconds("identity.provider.writ_ttl_max_s", self.writ_ttl_max_s, 86_400, 1)?,
             keys_keep: seconds("identity.provider.keys_keep_s", self.keys_keep_s, 300, 1)?,
             keys_grace: seconds("identity.provider.keys_grace_s", self.keys_grace_s, 3600, 0)?,
@@ -261,7 +281,7 @@ impl ProviderTable {
             issuer: self.issuer,
             client_ids: self.client_ids,
             audiences: self.audiences,
-            user_prefix: self.user_prefix,
+            user_prefix: user_prefix("identity.provider.user_prefix", self.user_prefix)?,
             live_check,
         })
     }
@@ -291,26 +311,35 @@ impl ProviderTable {
 }
 
 impl ProviderTerms {
+    pub(super) fn standing(&self) -> Standing<'_> {
+        Standing {
+            keys: ["identity.provider.name", "identity.provider.issuer", "identity.provider.user_prefix"],
+            name: &self.name,
+            tenant: &self.tenant,
+            issuer: &self.issuer,
+            user_prefix: &self.user_prefix,
+        }
+    }
+}
+
+impl Standing<'_> {
     /// Whether this provider can stand beside `other` without anybody taking one for the other.
-    fn beside(&self, other: &Self) -> Result<(), Refused> {
+    pub(super) fn beside(&self, other: &Standing<'_>) -> Result<(), Refused> {
+        let [name, issuer, user_prefix] = self.keys;
         if self.name == other.name {
-            return Err(("identity.provider.name", "must be unique", "another".into()));
+            return Err((name, "must be unique", "another".into()));
         }
         if self.tenant != other.tenant {
             return Ok(());
         }
         if self.issuer == other.issuer {
-            return Err((
-                "identity.provider.issuer",
-                "must be unique in a tenant",
-                format!("that of `{}`", other.name),
-            ));
+            return Err((issuer, "must be unique in a tenant", format!("that of `{}`", other.name)));
         }
         // Otherwise `a` + `b1` and `ab` + `1` would be one user.
-        let (one, two) = (&*self.user_prefix, &*other.user_prefix);
+        let (one, two) = (self.user_prefix, other.user_prefix);
         if one.starts_with(two) || two.starts_with(one) {
             let rule = "must differ between providers of a tenant, and none be the beginning of another";
-            return Err(("identity.provider.user_prefix", rule, format!("`{one}` beside `{two}`")));
+            return Err((user_prefix, rule, format!("`{one}` beside `{two}`")));
         }
         Ok(())
     }
@@ -359,16 +388,25 @@ fn scim_user(got: Option<&str>) -> Result<ScimUser, Refused> {
 }
 
 /// At most a day: an entry of the revocation log that ends a user's logins is kept for longer than that.
-fn seconds(key: &'static str, got: Option<u64>, default: u64, least: u64) -> Result<Duration, Refused> {
+pub(super) fn seconds(key: &'static str, got: Option<u64>, default: u64, least: u64) -> Result<Duration, Refused> {
     let got = got.unwrap_or(default);
     let rule = "must be at most 86400, and not 0 unless it is a grace";
     if (least..=86_400).contains(&got) { Ok(Duration::from_secs(got)) } else { Err((key, rule, got.to_string())) }
 }
 
-fn clock_skew(got: Option<u64>) -> Result<Duration, Refused> {
+pub(super) fn clock_skew(key: &'static str, got: Option<u64>) -> Result<Duration, Refused> {
     match got.unwrap_or(10) {
         got @ 0..=300 => Ok(Duration::from_secs(got)),
-        got => Err(("identity.provider.clock_skew_s", "must be between 0 and 300", got.to_string())),
+        got => Err((key, "must be between 0 and 300", got.to_string())),
+    }
+}
+
+pub(super) fn user_prefix(key: &'static str, prefix: Box<str>) -> Result<Box<str>, Refused> {
+    let fits = prefix.is_empty() || (prefix.len() <= 64 && prefix.parse::<Subject>().is_ok());
+    if fits {
+        Ok(prefix)
+    } else {
+        Err((key, "must be at most 64 bytes without control characters", "another text".into()))
     }
 }
 
@@ -378,13 +416,9 @@ fn media_type(typ: &str) -> Box<str> {
     typ.strip_prefix("application/").unwrap_or(&typ).into()
 }
 
-mod defaults {
-    use crate::id::TenantName;
-
-    pub(super) fn tenant() -> TenantName {
-        // Expect safety: a constant that is a name.
-        "default".parse().expect("`default` is a name")
-    }
+pub(super) fn tenant() -> TenantName {
+    // Expect safety: a constant that is a name.
+    "default".parse().expect("`default` is a name")
 }
 
 #[cfg(test)]
@@ -396,7 +430,7 @@ mod tests {
 
     fn terms(text: &str) -> Result<Vec<ProviderTerms>, String> {
         let table: IdentityTable = toml::from_str(text).map_err(|error| error.to_string())?;
-        table.checked(Path::new("/etc/writ")).map_err(|error| error.to_string())
+        table.providers(Path::new("/etc/writ")).map_err(|error| error.to_string())
     }
 
     fn with(line: &str) -> Result<Vec<ProviderTerms>, String> {

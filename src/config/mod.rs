@@ -6,6 +6,7 @@ pub mod authority;
 pub mod edge;
 pub mod identity;
 pub mod journal;
+pub mod saml;
 
 use std::path::{Path, PathBuf};
 

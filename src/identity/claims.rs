@@ -23,24 +23,26 @@ pub enum TokenKind {
     Id,
     /// A JWT access token (RFC 9068).
     Access,
+    /// A SAML 2.0 assertion.
+    Saml,
 }
 
 /// A user, for whom a provider has just vouched. Only [`Providers::verify`](crate::identity::Providers::verify) makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedIdentity {
-    provider: ProviderName,
-    tenant: TenantName,
-    subject: Subject,
-    groups: Vec<Group>,
-    session: Option<Subject>,
-    login: Timestamp,
-    expires: Timestamp,
-    writ_ttl_max: Duration,
-    clock_skew: Duration,
-    digest: [u8; 32],
-    single_use: bool,
-    bound_to: Option<String>,
-    may_act: Option<String>,
+    pub(super) provider: ProviderName,
+    pub(super) tenant: TenantName,
+    pub(super) subject: Subject,
+    pub(super) groups: Vec<Group>,
+    pub(super) session: Option<Subject>,
+    pub(super) login: Timestamp,
+    pub(super) expires: Timestamp,
+    pub(super) writ_ttl_max: Duration,
+    pub(super) clock_skew: Duration,
+    pub(super) digest: [u8; 32],
+    pub(super) single_use: bool,
+    pub(super) bound_to: Option<String>,
+    pub(super) may_act: Option<String>,
 }
 
 /// What a provider says has ended.
@@ -187,6 +189,7 @@ fn check_kind(token: &IdentityToken, kind: TokenKind, terms: &ProviderTerms) -> 
         TokenKind::Access if says.is_some_and(|says| says != "Bearer") => {
             Err(Refused::new("it is no access token by its claim `typ`: say by `subject_token_type` what it is"))
         }
+        TokenKind::Saml => Err(Refused::new("it is no SAML assertion: say by `subject_token_type` what it is")),
         TokenKind::Id | TokenKind::Access => Ok(()),
     }
 }
@@ -202,7 +205,7 @@ fn check_issuer(claims: &Object, terms: &ProviderTerms) -> Result<(), Refused> {
 fn check_audiences(claims: &Object, kind: TokenKind, terms: &ProviderTerms) -> Result<(), Refused> {
     let (accepted, setting) = match kind {
         TokenKind::Id => (&terms.client_ids, "client_ids"),
-        TokenKind::Access => (&terms.audiences, "audiences"),
+        TokenKind::Access | TokenKind::Saml => (&terms.audiences, "audiences"),
     };
     let found = audiences(claims)?;
     let known = |audience: &String| accepted.iter().any(|accepted| **accepted == **audience);

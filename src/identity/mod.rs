@@ -17,20 +17,25 @@ mod fetch;
 mod jws;
 mod keys;
 mod provider;
+pub mod saml;
 pub mod scim;
 
 pub use claims::{Ended, Logout, TokenKind, VerifiedIdentity};
 pub use jws::{IdentityToken, TOKEN_BYTES_MAX};
 
 use provider::Provider;
+use saml::SamlProviders;
 
 /// Every provider of the settings.
 #[derive(Default)]
-pub struct Providers(Vec<Arc<Provider>>);
+pub struct Providers {
+    openid: Vec<Arc<Provider>>,
+    saml: SamlProviders,
+}
 
 impl fmt::Debug for Providers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|provider| &provider.terms.name)).finish()
+        f.debug_list().entries(self.openid.iter().map(|provider| &provider.terms.name)).entry(&self.saml).finish()
     }
 }
 
@@ -80,25 +85,39 @@ pub enum SetupError {
     /// Not a secret.
     #[error("{0} must hold a client secret of 1 to 4096 bytes, and nothing else")]
     ClientSecret(PathBuf),
+    /// Not the certificate of a SAML provider.
+    #[error("{path} {reason}")]
+    SamlKey {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: saml::InvalidSamlKey,
+    },
 }
 
 impl Providers {
     /// Reads the files that `terms` name. No provider is asked anything before the first token comes.
     pub fn open(terms: &[ProviderTerms], clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
         let open = |terms: &ProviderTerms| Provider::open(terms.clone(), Arc::clone(clock)).map(Arc::new);
-        terms.iter().map(open).collect::<Result<_, _>>().map(Self)
+        let openid = terms.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { openid, saml: SamlProviders::default() })
+    }
+
+    /// With those that speak SAML.
+    pub fn with_saml(self, saml: SamlProviders) -> Self {
+        Self { saml, ..self }
     }
 
     /// Whether users of `tenant` are known by a provider.
     pub fn speak_for(&self, tenant: &TenantName) -> bool {
-        self.0.iter().any(|provider| provider.terms.tenant == *tenant)
+        self.openid.iter().any(|provider| provider.terms.tenant == *tenant) || self.saml.speak_for(tenant)
     }
 
     /// Which kind of token `text` is by its `typ`, where only one can be meant. Says nothing of whether it counts.
     pub fn kind(&self, text: &str) -> TokenKind {
         let typ = IdentityToken::parse(text).ok().and_then(|token| token.typ);
-        let is_access =
-            typ.is_some_and(|typ| *typ != *"jwt" && self.0.iter().any(|p| p.terms.access_token_types.contains(&typ)));
+        let is_access = typ
+            .is_some_and(|typ| *typ != *"jwt" && self.openid.iter().any(|p| p.terms.access_token_types.contains(&typ)));
         if is_access { TokenKind::Access } else { TokenKind::Id }
     }
 
@@ -110,12 +129,15 @@ impl Providers {
         kind: TokenKind,
         now: Timestamp,
     ) -> Result<VerifiedIdentity, IdentityError> {
+        if kind == TokenKind::Saml {
+            return Ok(self.saml.verify(tenant, text, now)?);
+        }
         let token = IdentityToken::parse(text)?;
         let issuer = token.issuer();
         let of_issuer = |provider: &&Arc<Provider>| {
             provider.terms.tenant == *tenant && issuer.as_deref() == Some(&*provider.terms.issuer)
         };
-        let provider = self.0.iter().find(of_issuer).ok_or_else(|| {
+        let provider = self.openid.iter().find(of_issuer).ok_or_else(|| {
             Refused::new(format!("its `iss` is no identity provider of tenant `{tenant}`: the settings list them"))
         })?;
         // What costs nothing first; of a token that nobody signed no more is told than of one that somebody did.
@@ -132,7 +154,7 @@ impl Providers {
         text: &str,
         now: Timestamp,
     ) -> Option<Result<Logout, IdentityError>> {
-        let provider = self.0.iter().find(|provider| provider.terms.name == *name)?;
+        let provider = self.openid.iter().find(|provider| provider.terms.name == *name)?;
         Some(provider.logout(text, now).await)
     }
 }

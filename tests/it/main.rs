@@ -19,6 +19,7 @@ mod layers;
 mod model;
 mod proofs;
 mod revocation;
+mod saml;
 mod scim;
 mod store;
 mod support;

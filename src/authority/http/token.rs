@@ -19,10 +19,13 @@ use crate::identity::TokenKind;
 use crate::token::Capability;
 
 pub(super) const FORM_BYTES_MAX: usize = 32 << 10;
+/// Of a token request, which may carry a SAML assertion of 64 KiB in base64.
+const TOKEN_FORM_BYTES_MAX: usize = 128 << 10;
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+const SAML2: &str = "urn:ietf:params:oauth:token-type:saml2";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -47,9 +50,9 @@ pub(super) struct TokenForm {
     audience: Option<String>,
     /// The user to act for: only grants that name this user count. Not where an identity provider knows the tenant's users.
     subject: Option<String>,
-    /// Of an exchange: the user's token.
+    /// Of an exchange: the user's token; a SAML assertion in base64url.
     subject_token: Option<String>,
-    /// Of an exchange: `urn:ietf:params:oauth:token-type:id_token` or `…:access_token`.
+    /// Of an exchange: `urn:ietf:params:oauth:token-type:id_token`, `…:access_token` or `…:saml2`.
     subject_token_type: Option<String>,
     /// Of an exchange, instead of `client_assertion`: a JWT signed by the agent's registered key.
     actor_token: Option<String>,
@@ -167,7 +170,7 @@ pub(super) async fn token(
     if media_type(&headers) != "application/x-www-form-urlencoded" {
         return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`").into());
     }
-    let body = read_body(request.into_body(), FORM_BYTES_MAX).await?;
+    let body = read_body(request.into_body(), TOKEN_FORM_BYTES_MAX).await?;
     let form = serde_urlencoded::from_bytes::<TokenForm>(&body)
         .map_err(|error| TokenRefused::Request(format!("the form does not fit: {error}")))?;
     let refused = TokenRefused::Issue;
@@ -203,10 +206,11 @@ fn read_exchange(mut form: TokenForm, headers: &HeaderMap) -> Result<ExchangeReq
     let kind = match form.subject_token_type.as_deref() {
         Some(ID_TOKEN) => TokenKind::Id,
         Some(ACCESS_TOKEN) => TokenKind::Access,
+        Some(SAML2) => TokenKind::Saml,
         _ => {
             return invalid(
-                "`subject_token_type` must be `urn:ietf:params:oauth:token-type:id_token` or \
-                 `urn:ietf:params:oauth:token-type:access_token`",
+                "`subject_token_type` must be `urn:ietf:params:oauth:token-type:id_token`, \
+                 `urn:ietf:params:oauth:token-type:access_token` or `urn:ietf:params:oauth:token-type:saml2`",
             );
         }
     };

@@ -9,5 +9,5 @@ mod keys;
 mod logout;
 mod mine;
 pub(crate) mod provider;
-mod real;
+pub(crate) mod real;
 mod tokens;

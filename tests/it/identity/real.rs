@@ -18,8 +18,8 @@ use crate::cli::{Finished, finished};
 use crate::identity::jose::Key;
 use crate::world::{Kept, Process, World, client, counterpart, free_address, listens, on_every_store};
 
-const SECRET: &str = "key-of-the-notes-7fQ2";
-const SCOPE: &str = "notes:read:team";
+pub(crate) const SECRET: &str = "key-of-the-notes-7fQ2";
+pub(crate) const SCOPE: &str = "notes:read:team";
 
 /// The provider at `at`, with one key, reporting logouts to `authority`.
 fn provider(dir: &Path, at: SocketAddr, key: &Key, authority: &str) -> Process {
@@ -39,7 +39,7 @@ fn node(args: &[&str], input: &str) -> Finished {
     fed(command, input)
 }
 
-fn fed(mut command: Command, input: &str) -> Finished {
+pub(crate) fn fed(mut command: Command, input: &str) -> Finished {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -47,7 +47,7 @@ fn fed(mut command: Command, input: &str) -> Finished {
 }
 
 /// A service that wants its key.
-async fn notes() -> SocketAddr {
+pub(crate) async fn notes() -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let router = Router::new().fallback(async |headers: HeaderMap| match headers.get("x-api-key") {
@@ -58,7 +58,7 @@ async fn notes() -> SocketAddr {
     at
 }
 
-fn service(at: SocketAddr) -> String {
+pub(crate) fn service(at: SocketAddr) -> String {
     format!(
         "name = \"notes\"\nupstream = \"http://{at}\"\nallow_private = true\ncredential = \"notes-key\"\n\n[[route]]\n\
          methods = [\"GET\"]\npath = \"/notes/{{team}}\"\naction = \"read\"\nresource = \"{{team}}\"\n"
@@ -66,7 +66,7 @@ fn service(at: SocketAddr) -> String {
 }
 
 /// Repeats what may fail for a few seconds, until it `fits`: a provider's new keys are looked for every 5 s at most.
-fn before_long(what: impl Fn() -> Finished, fits: impl Fn(&Finished) -> bool) -> Finished {
+pub(crate) fn before_long(what: impl Fn() -> Finished, fits: impl Fn(&Finished) -> bool) -> Finished {
     let begun = SystemClock.monotonic();
     loop {
         let finished = what();
