@@ -27,7 +27,8 @@ pub enum TokenKind {
     Saml,
 }
 
-/// A user, for whom a provider has just vouched. Only [`Providers::verify`](crate::identity::Providers::verify) makes one.
+/// A user, for whom a provider has just vouched. Only [`Providers::verify`](crate::identity::Providers::verify), and what it asks,
+/// makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedIdentity {
     pub(super) provider: ProviderName,

@@ -7,12 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roxmltree::Node;
 
+use super::ASSERTION_BYTES_MAX;
+use crate::identity::Refused;
+
+/// The longest canonical form in bytes. It can be much longer than the document: a namespace that an element declares is written
+/// again at each of its children that use it.
+const CANONICAL_BYTES_MAX: usize = 4 * ASSERTION_BYTES_MAX;
+
 /// The canonical form of `apex`, `left_out` and all that it holds left out. `inclusive` are the prefixes that stand wherever they
 /// are declared, used or not: the `PrefixList` of `InclusiveNamespaces`, `#default` as the empty prefix.
-pub(super) fn canonical<'a>(apex: Node<'a, 'a>, left_out: Option<Node<'a, 'a>>, inclusive: &'a [String]) -> String {
+pub(super) fn canonical<'a>(
+    apex: Node<'a, 'a>,
+    left_out: Option<Node<'a, 'a>>,
+    inclusive: &'a [String],
+) -> Result<String, Refused> {
     let mut out = String::with_capacity(apex.range().len());
-    Writer { source: apex.document().input_text(), left_out, inclusive }.element(apex, &BTreeMap::new(), &mut out);
-    out
+    Writer { source: apex.document().input_text(), left_out, inclusive }.element(apex, &BTreeMap::new(), &mut out)?;
+    Ok(out)
 }
 
 struct Writer<'a> {
@@ -23,7 +34,16 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// `written` are the prefixes that the elements around this one have declared, with their namespaces.
-    fn element(&self, node: Node<'a, 'a>, written: &BTreeMap<&'a str, &'a str>, out: &mut String) {
+    fn element(
+        &self,
+        node: Node<'a, 'a>,
+        written: &BTreeMap<&'a str, &'a str>,
+        out: &mut String,
+    ) -> Result<(), Refused> {
+        // One element adds less than the document is long.
+        if out.len() > CANONICAL_BYTES_MAX {
+            return Err(Refused::new("its canonical form is longer than 262144 bytes"));
+        }
         let tag = self.qualified(node.range().start + 1);
         let mut attributes: Vec<_> = node.attributes().collect();
         attributes.sort_by_key(|attribute| (attribute.namespace().unwrap_or(""), attribute.name()));
@@ -50,7 +70,7 @@ impl<'a> Writer<'a> {
         out.push('>');
         for child in node.children().filter(|child| Some(*child) != self.left_out) {
             if child.is_element() {
-                self.element(child, &written, out);
+                self.element(child, &written, out)?;
             } else {
                 push_text(out, child.text().unwrap_or(""));
             }
@@ -58,6 +78,7 @@ impl<'a> Writer<'a> {
         out.push_str("</");
         out.push_str(tag);
         out.push('>');
+        Ok(())
     }
 
     /// The name with its prefix that begins at `start` of the source.

@@ -53,7 +53,7 @@ pub(super) fn signed<'a>(
     let signature = signature(assertion)?;
     let info = one(signature, SIGNATURE_NS, "SignedInfo")?;
     let prefixes = exclusive(one(info, SIGNATURE_NS, "CanonicalizationMethod")?)?;
-    let info = canonical(info, None, &prefixes);
+    let info = canonical(info, None, &prefixes)?;
     let value = base64(one(signature, SIGNATURE_NS, "SignatureValue")?)?;
 
     let document = document::parse(&info)?;
@@ -65,7 +65,7 @@ pub(super) fn signed<'a>(
             "no key of provider `{provider}` signed it: `certificates` of that provider lists the keys that count"
         )));
     }
-    let xml = canonical(assertion, Some(signature), &stated.prefixes);
+    let xml = canonical(assertion, Some(signature), &stated.prefixes)?;
     if digest::digest(stated.digest_by, xml.as_bytes()).as_ref() != stated.digest {
         return Err(Refused::new("it was changed after it was signed: its digest is another one"));
     }

@@ -163,6 +163,13 @@ fn what_is_huge_is_refused_at_once() {
     let many = |attribute: &dyn Fn(usize) -> String, times: usize| {
         format!("<a {}/>", (0..times).map(attribute).collect::<Vec<_>>().join(" "))
     };
+    let around = (0..62).map(|n| format!("xmlns:a{n}=\"urn:a\"")).collect::<Vec<_>>().join(" ");
+    // In the part that has to be read before anybody knows who signed it.
+    let signing = |attributes: &str, inside: &str, times: usize| {
+        idp.sign(&assertion())
+            .replace("<ds:SignedInfo ", &format!("<ds:SignedInfo {attributes} "))
+            .replace("</ds:SignedInfo>", &format!("{}</ds:SignedInfo>", inside.repeat(times)))
+    };
     let declared: String = (0..1500).map(|n| format!("<a xmlns:a{n}=\"urn:a\">")).collect();
     for (name, document, word) in [
         ("longer than the limit", groups(1200), "65536"),
@@ -173,6 +180,13 @@ fn what_is_huge_is_refused_at_once() {
         ("many namespaces", many(&|n| format!("xmlns:a{n}=\"urn:a\""), 3000), "64"),
         ("many elements", format!("<a>{}</a>", "<a/>".repeat(16_000)), "8192"),
         ("many tags that do not end", "<".repeat(60_000), "does not end"),
+        // Within the limits, and as dear as they allow.
+        ("namespaces on namespaces", format!("<a {around}>{}</a>", "<a xmlns:q=\"r\"/>".repeat(3500)), "0 assertions"),
+        (
+            "a long namespace at each of many",
+            signing(&format!("xmlns:p=\"{}\"", "n".repeat(30_000)), "<p:a/>", 5000),
+            "262144",
+        ),
     ] {
         let begun = SystemClock.monotonic();
         let why = reader.refusal(name, document);

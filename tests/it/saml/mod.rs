@@ -3,6 +3,7 @@
 //! Most are made here, by a signer that knows nothing of ours and signs whatever it is given; the rest by pysaml2 (with xmlsec1)
 //! and samlp. A failure is an assertion that says what its provider did not sign, or a refusal that does not say what to change.
 
+mod canonical;
 mod changed;
 mod exchange;
 mod form;
