@@ -10,7 +10,6 @@ use crate::id::{AgentName, BlockId, ProviderName, TenantName};
 use crate::identity::{Ended, IdentityError, Logout, VerifiedIdentity};
 use crate::revocation::Target;
 use crate::store::{IssuedWrit, NewRevocation, StoreError};
-use crate::token::{RawToken, verify};
 
 /// The most writs that a user is shown at once.
 const WRITS_MAX: u32 = 1000;
@@ -54,7 +53,7 @@ impl Authority {
                 let writ = issued.filter(of_user).ok_or(StoreError::NotFound("writ of yours"))?;
                 (Target::Block(id), writ.expires.after(FORGET_MARGIN))
             }
-            Mine::Token(token) => self.my_token(user, &token)?,
+            Mine::Token(token) => self.my_token(user, &token).await?,
         };
         let revocation = NewRevocation { target, forget_after, at: self.now(), idempotency_key: None };
         let detail = json!({ "provider": user.provider(), "session": user.session() });
@@ -69,9 +68,8 @@ impl Authority {
     }
 
     /// The last block of a token that was issued for the user.
-    fn my_token(&self, user: &VerifiedIdentity, token: &str) -> Result<(Target, Timestamp), AuthorityError> {
-        let raw = RawToken::parse(token.trim(), &self.limits)?;
-        let chain = verify(&raw, &self.published.load().ever(), &self.limits)?;
+    async fn my_token(&self, user: &VerifiedIdentity, token: &str) -> Result<(Target, Timestamp), AuthorityError> {
+        let chain = self.witness(token).await?;
         let authority = chain.authority();
         if authority.tenant != *user.tenant() || authority.subject.as_ref() != Some(user.subject()) {
             return Err(StoreError::NotFound("writ of yours").into());

@@ -11,7 +11,6 @@ use crate::clock::Timestamp;
 use crate::id::{BlockId, OperatorName};
 use crate::revocation::{Entry, Target};
 use crate::store::{NewRevocation, StoreError};
-use crate::token::{RawToken, verify};
 
 /// The longest idempotency key and the longest reason, in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
@@ -115,9 +114,8 @@ impl Authority {
             Named::Target(target @ Target::Credential(..)) => Ok((target.clone(), Entry::FOREVER)),
             Named::Target(target) => Ok((target.clone(), self.forget_after())),
             Named::Token { token, block } => {
-                let raw = RawToken::parse(token.trim(), &self.limits)?;
                 // Expired tokens and retired root keys too: revoking what is over is not an error.
-                let chain = verify(&raw, &self.published.load().ever(), &self.limits)?;
+                let chain = self.witness(token).await?;
                 let id = match block {
                     Some(block) if chain.block_ids().any(|id| id == *block) => *block,
                     Some(_) => {

@@ -1,6 +1,7 @@
 //! What this process remembers of its callers: the proofs that edges used, and the operator secrets that were wrong.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,18 +18,67 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(1);
 /// The most revocations of one user within one [`USER_WINDOW`]: each of them stays in the log for a day.
 const USER_REVOCATIONS_MAX: u32 = 20;
 const USER_WINDOW: Duration = Duration::from_secs(60);
-/// The most users that are remembered at one time.
-const USERS_MAX: usize = 65_536;
+/// The most that one [`Quota`] counts at one time.
+const COUNTED_MAX: usize = 65_536;
+
+/// How often each of many may do something within a window of time, at this process.
+pub(super) struct Quota<K> {
+    most: u32,
+    window: Duration,
+    counted: Mutex<HashMap<K, (Monotonic, u32)>>,
+}
+
+/// Why something is not counted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// This one did it too often.
+    Quota,
+    /// Too many others are counted to count this one.
+    Room,
+}
+
+impl<K: Eq + Hash> Quota<K> {
+    pub(super) fn new(most: u32, window: Duration) -> Self {
+        Self { most, window, counted: Mutex::default() }
+    }
+
+    /// Counts one more, unless that is too many.
+    pub(super) fn count(&self, key: K, now: Monotonic) -> Result<(), Over> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = |(since, _): &(Monotonic, u32)| now.since(*since) >= self.window;
+        if counted.len() >= COUNTED_MAX {
+            counted.retain(|_, one| !over(one));
+        }
+        if counted.len() >= COUNTED_MAX && !counted.contains_key(&key) {
+            return Err(Over::Room);
+        }
+        let one = counted.entry(key).or_insert((now, 0));
+        if over(one) {
+            *one = (now, 0);
+        }
+        if one.1 >= self.most {
+            return Err(Over::Quota);
+        }
+        one.1 += 1;
+        Ok(())
+    }
+}
 
 /// Proofs of edges within their window, and failed logins.
 ///
 /// Of one process: a proof can be replayed at another replica. That is harmless, because the messages are idempotent and the
 /// answer's signature is over the proof's id, so an edge takes it for no other message.
-#[derive(Default)]
 pub(super) struct Seen {
     proofs: Mutex<HashMap<ProofId, Timestamp>>,
     failures: Mutex<Option<(Monotonic, u32)>>,
-    users: Mutex<HashMap<(TenantName, Subject), (Monotonic, u32)>>,
+    users: Quota<(TenantName, Subject)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let users = Quota::new(USER_REVOCATIONS_MAX, USER_WINDOW);
+        Self { proofs: Mutex::default(), failures: Mutex::default(), users }
+    }
 }
 
 impl Seen {
@@ -55,23 +105,10 @@ impl Seen {
         user: &Subject,
         now: Monotonic,
     ) -> Result<(), AuthorityError> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= USERS_MAX {
-            users.retain(|_, (since, _)| now.since(*since) < USER_WINDOW);
-        }
-        let key = (tenant.clone(), user.clone());
-        if users.len() >= USERS_MAX && !users.contains_key(&key) {
-            return Err(AuthorityError::Busy);
-        }
-        let (since, count) = users.entry(key).or_insert((now, 0));
-        if now.since(*since) >= USER_WINDOW {
-            (*since, *count) = (now, 0);
-        }
-        if *count >= USER_REVOCATIONS_MAX {
-            return Err(AuthorityError::TooOften);
-        }
-        *count += 1;
-        Ok(())
+        self.users.count((tenant.clone(), user.clone()), now).map_err(|over| match over {
+            Over::Quota => AuthorityError::TooOften,
+            Over::Room => AuthorityError::Busy,
+        })
     }
 
     /// Drops the proofs that could no longer be replayed.
@@ -107,6 +144,14 @@ mod tests {
         assert!(matches!(seen.use_once(proof, Timestamp::from_secs(10)), Err(AuthorityError::Replayed)));
         seen.forget(Timestamp::from_secs(11));
         assert!(seen.use_once(proof, Timestamp::from_secs(11)).is_ok());
+    }
+
+    #[test]
+    fn each_is_counted_for_a_window_and_apart_from_others() {
+        let (quota, at) = (Quota::new(2, Duration::from_secs(60)), |s| Monotonic::from_origin(Duration::from_secs(s)));
+        assert_eq!([quota.count("a", at(0)), quota.count("a", at(59))], [Ok(()), Ok(())]);
+        assert_eq!(quota.count("a", at(59)), Err(Over::Quota));
+        assert_eq!([quota.count("b", at(59)), quota.count("a", at(60))], [Ok(()), Ok(())]);
     }
 
     #[test]

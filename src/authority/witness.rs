@@ -3,8 +3,7 @@
 //! A holder may end the block that made it a holder, and everything below: never an ancestor's, never a sibling's. Nothing
 //! of this shares a limit, a queue or a memory with operators or edges.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,8 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::Actor;
 use crate::authority::receipt::ReceiptText;
+use crate::authority::seen::Quota;
 use crate::authority::{Authority, AuthorityError, FORGET_MARGIN, change_with};
-use crate::clock::{Monotonic, Timestamp};
+use crate::clock::Timestamp;
 use crate::id::BlockId;
 use crate::key::PublicKey;
 use crate::revocation::Target;
@@ -28,14 +28,12 @@ pub const CHECKED_AT_ONCE: usize = 4;
 pub const PER_KEY_MAX: u32 = 60;
 /// See [`PER_KEY_MAX`].
 pub const KEY_WINDOW: Duration = Duration::from_secs(60);
-/// How many keys are counted at once.
-const KEYS_MAX: usize = 65_536;
 
 /// The limits on holders' revocations, of this process.
 pub(super) struct WitnessLimits {
     in_flight: Arc<Semaphore>,
     checks: Semaphore,
-    by_key: Mutex<HashMap<PublicKey, (Monotonic, u32)>>,
+    by_key: Quota<PublicKey>,
 }
 
 impl Default for WitnessLimits {
@@ -43,7 +41,7 @@ impl Default for WitnessLimits {
         Self {
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             checks: Semaphore::new(CHECKED_AT_ONCE),
-            by_key: Mutex::default(),
+            by_key: Quota::new(PER_KEY_MAX, KEY_WINDOW),
         }
     }
 }
@@ -86,29 +84,6 @@ pub enum Ended {
     },
 }
 
-impl WitnessLimits {
-    /// Counts one more by `key`.
-    fn count(&self, key: PublicKey, now: Monotonic) -> Result<(), AuthorityError> {
-        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = |(since, _): &(Monotonic, u32)| now.since(*since) >= KEY_WINDOW;
-        if by_key.len() >= KEYS_MAX {
-            by_key.retain(|_, counted| !over(counted));
-        }
-        if by_key.len() >= KEYS_MAX && !by_key.contains_key(&key) {
-            return Err(AuthorityError::TooManyWitnesses);
-        }
-        let counted = by_key.entry(key).or_insert((now, 0));
-        if over(counted) {
-            *counted = (now, 0);
-        }
-        if counted.1 >= PER_KEY_MAX {
-            return Err(AuthorityError::TooManyWitnesses);
-        }
-        counted.1 += 1;
-        Ok(())
-    }
-}
-
 impl Authority {
     /// A place for a holder's request, if there is one left. Take it when the whole request has been read.
     pub fn witness_place(&self) -> Result<WitnessPlace, AuthorityError> {
@@ -143,7 +118,8 @@ impl Authority {
             return Err(AuthorityError::NotYours);
         }
         if let Some(key) = key {
-            self.witnesses.count(key, self.clock.monotonic())?;
+            let counted = self.witnesses.by_key.count(key, self.clock.monotonic());
+            counted.map_err(|_| AuthorityError::TooManyWitnesses)?;
         }
         let target = Target::Block(ids[wanted]);
         let at = self.now();
@@ -205,23 +181,5 @@ fn position(chain: &Chain, by: &Shown) -> Result<(usize, Option<PublicKey>), Aut
             }
             Ok((0, Some(agent.key)))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::key::KeyPair;
-
-    #[test]
-    fn a_key_is_counted_for_a_minute_and_apart_from_others() {
-        let (limits, at) = (WitnessLimits::default(), |s| Monotonic::from_origin(Duration::from_secs(s)));
-        let key = |n| KeyPair::from_seed(&[n; 32]).public();
-        for _ in 0..PER_KEY_MAX {
-            limits.count(key(1), at(0)).unwrap();
-        }
-        assert!(matches!(limits.count(key(1), at(59)), Err(AuthorityError::TooManyWitnesses)));
-        limits.count(key(2), at(59)).unwrap();
-        limits.count(key(1), at(60)).unwrap();
     }
 }

@@ -16,6 +16,7 @@ use utoipa::IntoParams;
 use crate::authority::assertion::DEFAULT_TENANT;
 use crate::authority::{Authority, AuthorityError};
 use crate::id::{OperatorName, TenantName};
+use crate::token::proof::ProofError;
 
 /// The longest JSON body in bytes.
 const JSON_BYTES_MAX: usize = 64 << 10;
@@ -64,6 +65,42 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     }
 }
 
+/// The only `DPoP` header.
+pub(super) fn proof(headers: &HeaderMap) -> Result<&str, ProofError> {
+    let mut proofs = headers.get_all("dpop").iter();
+    let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing) };
+    proof.to_str().map_err(|_| ProofError::Malformed("it is not ASCII"))
+}
+
+/// Whatever stands in a URL stands in logs.
+pub(super) fn refuse_query(request: &Request) -> Result<(), AuthorityError> {
+    match request.uri().query() {
+        Some(_) => Err(AuthorityError::Malformed("send every parameter in the body, none in the URL".into())),
+        None => Ok(()),
+    }
+}
+
+/// A form that came, with what a proof of it must cover. A parameter that stands twice is refused; unknown ones are ignored.
+pub(super) struct Form<T> {
+    pub(super) fields: T,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl<T: DeserializeOwned> Form<T> {
+    /// Reads a form of at most `bytes_max` bytes.
+    pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Self, AuthorityError> {
+        let headers = request.headers().clone();
+        if media_type(&headers) != "application/x-www-form-urlencoded" {
+            return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`"));
+        }
+        let body = read_body(request.into_body(), bytes_max).await?;
+        let fields = serde_urlencoded::from_bytes(&body)
+            .map_err(|error| AuthorityError::Malformed(format!("the form does not fit: {error}")))?;
+        Ok(Self { fields, headers, body })
+    }
+}
+
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -71,8 +108,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for Body<T> {
     type Rejection = AuthorityError;
 
     async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        let bytes = json_bytes(request).await?;
-        parse(&bytes).map(Self)
+        parse(&read_json(request, JSON_BYTES_MAX).await?).map(Self)
     }
 }
 
@@ -83,26 +119,30 @@ impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for SecretBody<T> {
     type Rejection = AuthorityError;
 
     async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        let bytes = zeroize::Zeroizing::new(json_bytes(request).await?.to_vec());
+        let bytes = zeroize::Zeroizing::new(read_json(request, JSON_BYTES_MAX).await?.to_vec());
         parse_secret(&bytes).map(Self)
     }
 }
 
 /// Reads JSON that holds a secret; the message quotes nothing of it.
 pub(super) fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AuthorityError> {
-    serde_json::from_slice(bytes).map_err(|_| {
+    serde_json::from_slice(object(bytes)?).map_err(|_| {
         AuthorityError::Malformed(
             "the body is not JSON with exactly the members that `spec/openapi.json` lists, secrets as text".into(),
         )
     })
 }
 
-async fn json_bytes(request: Request) -> Result<Bytes, AuthorityError> {
+/// Reads a body that says it is JSON.
+pub(super) async fn read_json(request: Request, bytes_max: usize) -> Result<Bytes, AuthorityError> {
     if media_type(request.headers()) != "application/json" {
         return Err(AuthorityError::MediaType("`application/json`"));
     }
-    let bytes = read_body(request.into_body(), JSON_BYTES_MAX).await?;
-    // A list would be read as the values of the members, in their order.
+    read_body(request.into_body(), bytes_max).await
+}
+
+/// A list would be read as the values of the members, in their order.
+fn object(bytes: &[u8]) -> Result<&[u8], AuthorityError> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(AuthorityError::Malformed("the body must be a JSON object".into()));
     }
@@ -111,7 +151,7 @@ async fn json_bytes(request: Request) -> Result<Bytes, AuthorityError> {
 
 /// Reads JSON; the message says where it is wrong.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AuthorityError> {
-    serde_json::from_slice(bytes).map_err(|error| AuthorityError::Malformed(format!("the body does not fit: {error}")))
+    serde_json::from_slice(object(bytes)?).map_err(|error| AuthorityError::Malformed(format!("the body does not fit: {error}")))
 }
 
 /// The query.

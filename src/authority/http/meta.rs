@@ -12,6 +12,9 @@ use super::token::{CLIENT_CREDENTIALS, TOKEN_EXCHANGE};
 use super::{INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH};
 use crate::authority::{Authority, AuthorityError};
 
+/// Ed25519 under both of its names (RFC 9864).
+const SIGNATURES: [&str; 2] = ["EdDSA", "Ed25519"];
+
 /// Authorization server metadata (RFC 8414).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Metadata {
@@ -42,12 +45,12 @@ pub(super) async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Me
         grant_types_supported: [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
         response_types_supported: [],
         token_endpoint_auth_methods_supported: ["private_key_jwt"],
-        token_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
+        token_endpoint_auth_signing_alg_values_supported: SIGNATURES,
         revocation_endpoint_auth_methods_supported: ["private_key_jwt"],
-        revocation_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
+        revocation_endpoint_auth_signing_alg_values_supported: SIGNATURES,
         introspection_endpoint_auth_methods_supported: ["private_key_jwt"],
-        introspection_endpoint_auth_signing_alg_values_supported: ["EdDSA", "Ed25519"],
-        dpop_signing_alg_values_supported: ["EdDSA", "Ed25519"],
+        introspection_endpoint_auth_signing_alg_values_supported: SIGNATURES,
+        dpop_signing_alg_values_supported: SIGNATURES,
     })
 }
 

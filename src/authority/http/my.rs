@@ -10,7 +10,7 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{OfTenant, Params, SecretBody, Segment, bearer, media_type, read_body};
+use super::extract::{Form, OfTenant, Params, SecretBody, Segment, bearer};
 use super::problem::Problem;
 use super::revocations::ReceiptJson;
 use super::token::{TokenProblem, describable};
@@ -159,12 +159,7 @@ pub(super) async fn logout(
     Segment(provider): Segment<ProviderName>,
     request: Request,
 ) -> Result<ReceiptJson, LogoutRefused> {
-    if media_type(request.headers()) != "application/x-www-form-urlencoded" {
-        return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`").into());
-    }
-    let body = read_body(request.into_body(), 2 * TOKEN_BYTES_MAX).await?;
-    let form = serde_urlencoded::from_bytes::<LogoutForm>(&body);
-    let form = form.map_err(|_| LogoutRefused::Token("send exactly one `logout_token` as a form".into()))?;
+    let form = Form::<LogoutForm>::read(request, 2 * TOKEN_BYTES_MAX).await?.fields;
     let receipt = authority.logout(&provider, &form.logout_token).await.ok_or(AuthorityError::NoProvider)?;
     Ok(receipt?.into())
 }

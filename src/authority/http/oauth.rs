@@ -5,13 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{media_type, read_body};
-use super::token::{ASSERTION_TYPE, FORM_BYTES_MAX, TokenProblem, TokenRefused};
-use super::witness::proof;
+use super::extract::{Form, proof, refuse_query};
+use super::token::{ASSERTION_TYPE, FORM_BYTES_MAX, TokenProblem, TokenRefused, no_client};
 use crate::authority::clients::ClientCredentials;
 use crate::authority::introspect::{Active, Scope};
 use crate::authority::issue::IssueError;
@@ -151,50 +150,31 @@ fn act(chain: &Chain, agent: &str) -> Option<ActView> {
         .fold(agent, |before, hop| Some(ActView { sub: hop.holder.to_string(), act: before.map(Box::new) }))
 }
 
-/// A form that came, with what its proof must cover.
-struct Form {
-    form: ClientForm,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+/// Reads the form of a client that has no secret.
+async fn read(request: Request) -> Result<Form<ClientForm>, TokenRefused> {
+    refuse_query(&request)?;
+    let form = Form::<ClientForm>::read(request, FORM_BYTES_MAX).await?;
+    if form.fields.client_secret.is_some() || form.headers.contains_key(header::AUTHORIZATION) {
+        return Err(no_client("clients have no secret: send a `client_assertion` signed by the client's key"));
+    }
+    Ok(form)
 }
 
-impl Form {
-    async fn read(request: Request) -> Result<Self, TokenRefused> {
-        // Whatever stands in a URL stands in logs.
-        if request.uri().query().is_some() {
-            return Err(TokenRefused::Request("send every parameter in the body, none in the URL".into()));
-        }
-        let headers = request.headers().clone();
-        if media_type(&headers) != "application/x-www-form-urlencoded" {
-            return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`").into());
-        }
-        let body = read_body(request.into_body(), FORM_BYTES_MAX).await?;
-        let form = serde_urlencoded::from_bytes::<ClientForm>(&body)
-            .map_err(|_| TokenRefused::Request("the form does not fit: each parameter may stand once".into()))?;
-        if form.client_secret.is_some() || headers.contains_key(header::AUTHORIZATION) {
-            return Err(no_client("clients have no secret: send a `client_assertion` signed by the client's key"));
-        }
-        Ok(Self { form, headers, body })
-    }
-
+impl ClientForm {
     fn token(&self) -> Result<&str, TokenRefused> {
-        self.form.token.as_deref().ok_or_else(|| TokenRefused::Request("`token` is missing".into()))
+        self.token.as_deref().ok_or_else(|| TokenRefused::Request("`token` is missing".into()))
     }
 
     /// How the client says who it is, if it does by an assertion.
     fn client(&self) -> Result<Option<ClientCredentials>, TokenRefused> {
-        let Some(assertion) = self.form.client_assertion.clone() else { return Ok(None) };
-        if self.form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
+        let Some(assertion) = self.client_assertion.clone() else { return Ok(None) };
+        if self.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
             return Err(no_client(
                 "send `client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer`",
             ));
         }
-        Ok(Some(ClientCredentials { assertion, client_id: self.form.client_id.clone() }))
+        Ok(Some(ClientCredentials { assertion, client_id: self.client_id.clone() }))
     }
-}
-
-fn no_client(message: &str) -> TokenRefused {
-    TokenRefused::Issue(IssueError::Client(message.into()))
 }
 
 /// Revokes the last block of a writ (RFC 7009): for the agent it was minted for, which sends an assertion, or for a holder in
@@ -208,10 +188,10 @@ pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     request: Request,
 ) -> Result<Response, TokenRefused> {
-    let form = Form::read(request).await?;
-    let token = form.token()?;
+    let form = read(request).await?;
+    let token = form.fields.token()?;
     let place = authority.witness_place()?;
-    let by = match form.client()? {
+    let by = match form.fields.client()? {
         Some(client) => {
             let endpoint = format!("{}{REVOKE_PATH}", authority.issuer());
             Shown::ByAgent(authority.agent_client(&client, &endpoint).await.map_err(TokenRefused::Issue)?)
@@ -243,7 +223,7 @@ pub(super) async fn introspect(
     State(authority): State<Arc<Authority>>,
     request: Request,
 ) -> Result<Json<IntrospectionView>, TokenRefused> {
-    let form = Form::read(request).await?;
+    let form = read(request).await?.fields;
     let token = form.token()?;
     let client = form.client()?.ok_or_else(|| no_client("`client_assertion` is missing"))?;
     let endpoint = format!("{}{INTROSPECT_PATH}", authority.issuer());

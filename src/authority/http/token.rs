@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{media_type, read_body};
+use super::extract::{Form, proof, refuse_query};
 use super::problem;
 use crate::authority::exchange::ExchangeRequest;
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
@@ -162,17 +162,8 @@ pub(super) async fn token(
     State(authority): State<Arc<Authority>>,
     request: Request,
 ) -> Result<Json<TokenReply>, TokenRefused> {
-    // Whatever stands in a URL stands in logs.
-    if request.uri().query().is_some() {
-        return Err(TokenRefused::Request("send every parameter in the body, none in the URL".into()));
-    }
-    let headers = request.headers().clone();
-    if media_type(&headers) != "application/x-www-form-urlencoded" {
-        return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`").into());
-    }
-    let body = read_body(request.into_body(), TOKEN_FORM_BYTES_MAX).await?;
-    let form = serde_urlencoded::from_bytes::<TokenForm>(&body)
-        .map_err(|error| TokenRefused::Request(format!("the form does not fit: {error}")))?;
+    refuse_query(&request)?;
+    let Form { fields: form, headers, .. } = Form::<TokenForm>::read(request, TOKEN_FORM_BYTES_MAX).await?;
     let refused = TokenRefused::Issue;
     match form.grant_type.as_deref() {
         Some(CLIENT_CREDENTIALS) => {
@@ -239,7 +230,6 @@ fn read_exchange(mut form: TokenForm, headers: &HeaderMap) -> Result<ExchangeReq
 
 fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefused> {
     let invalid = |message: String| TokenRefused::Request(message);
-    let no_client = |message: &str| TokenRefused::Issue(IssueError::Client(message.into()));
     if form.client_secret.is_some() || headers.contains_key(header::AUTHORIZATION) {
         return Err(no_client("agents have no client secret: send a `client_assertion` signed by the agent's key"));
     }
@@ -247,14 +237,8 @@ fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefus
         return Err(no_client("send `client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer`"));
     }
     let assertion = form.client_assertion.ok_or_else(|| no_client("`client_assertion` is missing"))?;
-    let mut proofs = headers.get_all("dpop").iter();
-    let proof = match (proofs.next(), proofs.next()) {
-        (None, _) => None,
-        (Some(proof), None) => Some(proof.to_str().unwrap_or("").to_owned()),
-        (Some(_), Some(_)) => {
-            return Err(TokenRefused::Issue(IssueError::Proof("send exactly one `DPoP` header".into())));
-        }
-    };
+    let proof = headers.contains_key("dpop").then(|| proof(headers)).transpose();
+    let proof = proof.map_err(|error| TokenRefused::Issue(error.into()))?.map(str::to_owned);
     let ttl = form.expires_in.map(|text| match text.parse::<u32>() {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds.into())),
         _ => Err(invalid("`expires_in` must be a whole number of seconds above 0".into())),
@@ -276,6 +260,11 @@ fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefus
             .map_err(|error| invalid(format!("`subject`: {error}")))?,
         proof,
     })
+}
+
+/// `invalid_client`
+pub(super) fn no_client(message: &str) -> TokenRefused {
+    TokenRefused::Issue(IssueError::Client(message.into()))
 }
 
 fn scope(text: &str) -> Result<Vec<Capability>, TokenRefused> {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{media_type, parse_secret, read_body};
+use super::extract::{parse_secret, proof, read_json};
 use super::problem::Problem;
 use super::revocations::ReceiptJson;
 use crate::authority::witness::{Ended, Shown, WitnessRequest};
@@ -18,7 +17,6 @@ use crate::clock::Timestamp;
 use crate::id::BlockId;
 use crate::revocation::Receipt;
 use crate::revocation::Target;
-use crate::token::proof::ProofError;
 
 /// Where holders revoke.
 pub const WITNESS_PATH: &str = "/v1/revocations/witness";
@@ -58,13 +56,6 @@ impl IntoResponse for Ended {
     }
 }
 
-/// The only `DPoP` header.
-pub(super) fn proof(headers: &HeaderMap) -> Result<&str, ProofError> {
-    let mut proofs = headers.get_all("dpop").iter();
-    let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing) };
-    proof.to_str().map_err(|_| ProofError::Malformed("it is not ASCII"))
-}
-
 /// Revokes a block of a token for one of its holders; answers once no edge serves it. Needs no operator. Limited: 429 says
 /// when to try again.
 #[utoipa::path(post, path = "/v1/revocations/witness", tag = "revocations", request_body = WitnessBody,
@@ -72,11 +63,8 @@ pub(super) fn proof(headers: &HeaderMap) -> Result<&str, ProofError> {
     responses((status = 200, description = "A `Receipt`, or an `OverView` where it was over since long.", body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(State(authority): State<Arc<Authority>>, request: Request) -> Result<Ended, AuthorityError> {
     let headers = request.headers().clone();
-    if media_type(&headers) != "application/json" {
-        return Err(AuthorityError::MediaType("`application/json`"));
-    }
     // Before a place is taken: who sends slowly keeps nobody out.
-    let body = read_body(request.into_body(), BODY_BYTES_MAX).await?;
+    let body = read_json(request, BODY_BYTES_MAX).await?;
     let place = authority.witness_place()?;
     let key = authority.witness_proof(WITNESS_PATH, proof(&headers)?, &body)?;
     let WitnessBody { token, block } = parse_secret(&body)?;
