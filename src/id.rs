@@ -141,11 +141,51 @@ names! {
     AudienceName, "an audience name";
     /// A service that asks the authority whether writs are active.
     RelyingName, "a relying service's name";
-    /// A person or machine that administers the authority.
-    OperatorName, "an operator name";
     /// An identity provider, as the settings call it.
     ProviderName, "an identity provider's name";
 }
+
+/// A person or machine that administers the authority: a name that an operator gave, or `<provider>:<user>` for somebody whom
+/// an identity provider vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OperatorName(Box<str>);
+
+impl OperatorName {
+    /// The name of a user of `provider`.
+    pub fn signed_in(provider: &ProviderName, user: &Subject) -> Self {
+        Self(format!("{provider}:{user}").into())
+    }
+
+    /// Whether it is a user of an identity provider; no operator is given such a name.
+    pub fn is_signed_in(&self) -> bool {
+        self.0.contains(':')
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for OperatorName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = match text.split_once(':') {
+            None => is_name(text),
+            Some((provider, user)) => is_name(provider) && user.parse::<Subject>().is_ok(),
+        };
+        if fits { Ok(Self(text.into())) } else { Err(InvalidName { kind: "an operator name", text: shown(text) }) }
+    }
+}
+
+impl fmt::Display for OperatorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_form!(OperatorName);
 
 ids! {
     /// Names one block of one writ, from inside its signed payload. Revoking it kills that block and all that was derived from it.
@@ -230,6 +270,17 @@ mod tests {
         }
         assert!("\u{202e}mallory".parse::<Subject>().is_err());
         assert!("a\u{1b}[2J".parse::<Subject>().is_err());
+    }
+
+    #[test]
+    fn an_operator_has_a_name_of_its_own_or_is_a_user_of_a_provider() {
+        let (provider, user) = ("corp".parse().unwrap(), "Alice:1@example.com".parse().unwrap());
+        let signed_in = OperatorName::signed_in(&provider, &user);
+        assert_eq!(signed_in.to_string().parse::<OperatorName>().unwrap(), signed_in);
+        assert!(signed_in.is_signed_in() && !"alice".parse::<OperatorName>().unwrap().is_signed_in());
+        for text in ["", "Alice", "corp:", ":alice", "Corp:alice", "corp:a\nb", "corp/x:alice"] {
+            assert!(text.parse::<OperatorName>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -94,3 +94,9 @@ CREATE TABLE directory_gone (
 GRANT SELECT, INSERT, DELETE ON scim_token, directory_address, directory_member TO writ_authority;
 GRANT SELECT, INSERT, UPDATE, DELETE ON directory_user, directory_group, directory_block TO writ_authority;
 GRANT SELECT, INSERT ON directory_gone TO writ_authority;
+
+-- Operators: see spec/operators.md. What each may do, and the person behind a secret by the name under which they sign in.
+ALTER TABLE operator ADD COLUMN role TEXT COLLATE "C" NOT NULL DEFAULT 'admin';
+ALTER TABLE operator ADD COLUMN person TEXT COLLATE "C";
+-- The person behind the operator who made the stop, where it is known.
+ALTER TABLE emergency_stop ADD COLUMN person TEXT COLLATE "C";

@@ -91,3 +91,9 @@ CREATE TABLE directory_gone (
     seq INTEGER NOT NULL,
     PRIMARY KEY (provider, id)
 ) STRICT;
+
+-- Operators: see spec/operators.md. What each may do, and the person behind a secret by the name under which they sign in.
+ALTER TABLE operator ADD COLUMN role TEXT NOT NULL DEFAULT 'admin';
+ALTER TABLE operator ADD COLUMN person TEXT;
+-- The person behind the operator who made the stop, where it is known.
+ALTER TABLE emergency_stop ADD COLUMN person TEXT;

@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::id::{AgentName, ServiceName};
 use crate::identity::IdentityError;
 use crate::revocation::Target;
-use crate::store::StoreError;
+use crate::store::{Role, StoreError};
 use crate::token::TokenError;
 use crate::token::proof::ProofError;
 use crate::vault::VaultError;
@@ -36,6 +36,9 @@ pub enum AuthorityError {
         "send `Authorization: Bearer <operator secret>`, the secret that `writ init` or `POST /v1/operators` showed"
     )]
     Unauthenticated,
+    /// An operator whose role does not allow it.
+    #[error("your role is `{0}`, which reads and changes nothing: ask an operator whose role is `admin`")]
+    NotForRole(Role),
     /// Too many wrong secrets in a short time.
     #[error("too many requests with a wrong operator secret: wait a second")]
     TooManyFailures,
@@ -84,13 +87,13 @@ pub enum AuthorityError {
     #[error("an operator stopped everything: another one can lift that with `writ stop lift`")]
     Stopped,
     /// A stop is lifted by two.
-    #[error("you made this stop: another operator, who was one already when it was made, must lift it")]
+    #[error("you made this stop: another person, who was an operator already when it was made, must lift it")]
     SecondOperator,
     /// An operator who came after a stop does not lift it.
     #[error("you were added after this stop was made: an operator who was one already must lift it")]
     OperatorTooNew,
     /// The last operator stays.
-    #[error("this is the last operator: add another one first with `writ operator add`")]
+    #[error("this is the last operator who may change anything: add another one first with `writ operator add`")]
     LastOperator,
     /// What a holder shows is not its own to end. One answer for a chain without it, and for a block above it.
     #[error("a holder can revoke the block that made it a holder, and those below it: `writ inspect` shows the chain")]
@@ -188,6 +191,7 @@ impl AuthorityError {
         use StatusCode as S;
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::NotForRole(_) => (S::FORBIDDEN, "role"),
             Self::NoUser | Self::NoScimToken => (S::UNAUTHORIZED, "unauthenticated"),
             Self::Identity(IdentityError::Refused(_)) => (S::UNAUTHORIZED, "identity_refused"),
             Self::Identity(IdentityError::Unavailable(_)) => (S::SERVICE_UNAVAILABLE, "provider_unavailable"),

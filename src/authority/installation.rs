@@ -26,7 +26,7 @@ use crate::identity::saml::SamlProviders;
 use crate::identity::{Providers, SetupError};
 use crate::key::{KeyPair, sha256};
 use crate::secret::Secret;
-use crate::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, Store, StoreError};
+use crate::store::{Installation, Operator, OperatorRemoval, Role, RootKeyRecord, Store, StoreError};
 use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::{Binding, Keyring, Sealed, VaultError};
@@ -104,6 +104,30 @@ fn fresh_operator_secret() -> Result<Secret<String>, AuthorityError> {
     Ok(Secret::new(format!("{OPERATOR_SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
 }
 
+/// An operator who is given a name and a secret.
+fn fresh_operator(
+    name: OperatorName,
+    role: Role,
+    person: Option<OperatorName>,
+    secret: &Secret<String>,
+    created: Timestamp,
+) -> Result<Operator, AuthorityError> {
+    if name.is_signed_in() || person.as_ref().is_some_and(|person| !person.is_signed_in()) {
+        let message = "`name` is a name without `:`, and `person` the name of somebody who signs in, `<provider>:<user>`";
+        return Err(AuthorityError::Malformed(message.into()));
+    }
+    Ok(Operator { name, role, person, secret_sha256: sha256(secret.expose().as_bytes()), created })
+}
+
+/// Who calls as an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The name.
+    pub name: OperatorName,
+    /// What it may do.
+    pub role: Role,
+}
+
 impl Authority {
     /// Creates the installation with its keys and its first operator, whose secret is returned this once.
     pub async fn init(
@@ -137,7 +161,7 @@ impl Authority {
             None,
             json!({ "operator": operator, "root_key": root.key, "authority_key": installation.authority_key }),
         );
-        let operator = Operator { name: operator, secret_sha256: sha256(secret.expose().as_bytes()), created: now };
+        let operator = fresh_operator(operator, Role::Admin, None, &secret, now)?;
         store.install(&installation, &root, &operator, now, &event).await?;
         Ok(secret)
     }
@@ -203,7 +227,7 @@ impl Authority {
     }
 
     /// The operator with this secret.
-    pub async fn operator(&self, secret: &str) -> Result<OperatorName, AuthorityError> {
+    pub async fn operator(&self, secret: &str) -> Result<Caller, AuthorityError> {
         let now = self.clock.monotonic();
         if self.seen.too_many_failures(now) {
             return Err(AuthorityError::TooManyFailures);
@@ -213,25 +237,32 @@ impl Authority {
         if found.is_none() {
             self.seen.failed(now);
         }
-        found.map(|operator| operator.name).ok_or(AuthorityError::Unauthenticated)
+        let caller = found.map(|operator| Caller { name: operator.name, role: operator.role });
+        caller.ok_or(AuthorityError::Unauthenticated)
     }
 
     /// Adds an operator, whose secret is returned this once.
-    pub async fn add_operator(&self, by: &OperatorName, name: OperatorName) -> Result<Secret<String>, AuthorityError> {
+    pub async fn add_operator(
+        &self,
+        by: &OperatorName,
+        name: OperatorName,
+        role: Role,
+        person: Option<OperatorName>,
+    ) -> Result<Secret<String>, AuthorityError> {
         let (now, secret) = (self.now(), fresh_operator_secret()?);
-        let event = change(Actor::Operator(by.clone()), "operator.add", &name, None);
-        let operator = Operator { name, secret_sha256: sha256(secret.expose().as_bytes()), created: now };
+        let operator = fresh_operator(name, role, person, &secret, now)?;
+        let detail = json!({ "role": role, "person": operator.person });
+        let event = change_with(Actor::Operator(by.clone()), "operator.add", &operator.name, None, detail);
         self.store.add_operator(&operator, now, &event).await?;
         Ok(secret)
     }
 
-    /// All operators by name, and when each was added.
-    pub async fn operators(&self) -> Result<Vec<(OperatorName, Timestamp)>, AuthorityError> {
-        let operators = self.store.operators().await?;
-        Ok(operators.into_iter().map(|operator| (operator.name, operator.created)).collect())
+    /// All operators by name.
+    pub async fn operators(&self) -> Result<Vec<Operator>, AuthorityError> {
+        Ok(self.store.operators().await?)
     }
 
-    /// Removes an operator, whose secret counts no longer. The last one stays.
+    /// Removes an operator, whose secret counts no longer. The last admin stays.
     pub async fn remove_operator(&self, by: &OperatorName, name: &OperatorName) -> Result<(), AuthorityError> {
         let event = change(Actor::Operator(by.clone()), "operator.remove", name, None);
         match self.store.remove_operator(name, self.now(), &event).await? {

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::{Authority, AuthorityError, change, change_with};
 use crate::id::{OperatorName, Subject, TenantName};
-use crate::store::{Lift, Stop, SuspendedUser};
+use crate::store::{Lift, Role, Stop, SuspendedUser};
 
 /// The stop, and who could lift it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,10 +36,15 @@ impl Authority {
     /// Whether everything is stopped, and who could lift that.
     pub async fn stop_status(&self) -> Result<Option<StopStatus>, AuthorityError> {
         let Some(stop) = self.store.stop().await? else { return Ok(None) };
-        let operators = self.store.operators().await?.into_iter();
-        let others =
-            operators.filter(|operator| operator.created <= stop.at && stop.by.as_ref() != Some(&operator.name));
-        Ok(Some(StopStatus { may_lift: others.map(|operator| operator.name).collect(), stop }))
+        let mut operators = self.store.operators().await?;
+        operators.retain(|operator| {
+            let same_person = operator.person.is_some() && operator.person == stop.person;
+            operator.role == Role::Admin
+                && operator.created <= stop.at
+                && stop.by.as_ref() != Some(&operator.name)
+                && !same_person
+        });
+        Ok(Some(StopStatus { may_lift: operators.into_iter().map(|operator| operator.name).collect(), stop }))
     }
 
     /// Lifts the stop. Nothing that was revoked lives again: agents ask for new writs.

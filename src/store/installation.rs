@@ -1,6 +1,7 @@
 //! The installation itself: its issuer, its keys, its operators.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::audit::Change;
 use crate::clock::Timestamp;
@@ -41,11 +42,58 @@ pub struct RootKeyRecord {
     pub until: Option<Timestamp>,
 }
 
+/// What an operator may do. Each may read whatever operators may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Nothing besides.
+    Auditor,
+    /// Nothing besides so far: approvals will ask for it.
+    Approver,
+    /// Everything.
+    Admin,
+}
+
+/// A text that is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a role is `admin`, `approver` or `auditor`")]
+pub struct InvalidRole;
+
+impl Role {
+    /// Its text form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auditor => "auditor",
+            Self::Approver => "approver",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = InvalidRole;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Auditor, Self::Approver, Self::Admin];
+        all.into_iter().find(|role| role.as_str() == text).ok_or(InvalidRole)
+    }
+}
+
 /// Somebody who administers the authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// The name.
     pub name: OperatorName,
+    /// What it may do.
+    pub role: Role,
+    /// The person behind it, by the name under which that person signs in, where that was said.
+    pub person: Option<OperatorName>,
     /// SHA-256 of the operator's secret (256 random bits, so a plain hash suffices).
     pub secret_sha256: [u8; 32],
     /// When it was added.
@@ -57,7 +105,7 @@ pub struct Operator {
 pub enum OperatorRemoval {
     /// Its secret counts no longer.
     Removed,
-    /// It is the last one, and stays.
+    /// It is the last one that may change anything, and stays.
     LastOne,
 }
 
@@ -93,7 +141,7 @@ pub trait Installations: Send + Sync {
     /// All operators, by name.
     async fn operators(&self) -> Result<Vec<Operator>, StoreError>;
 
-    /// Removes an operator, unless it is the last one. `NotFound` if there is none of that name.
+    /// Removes an operator, unless there is no other admin. `NotFound` if there is none of that name.
     async fn remove_operator(
         &self,
         name: &OperatorName,

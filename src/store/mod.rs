@@ -44,7 +44,7 @@ pub use directory::{
     UserStanding,
 };
 pub use edges::{Edge, Edges, JoinTicket, Registered};
-pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
+pub use installation::{Installation, Installations, InvalidRole, Operator, OperatorRemoval, Role, RootKeyRecord};
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
 pub use relying::{RelyingService, RelyingServices};

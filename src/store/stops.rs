@@ -31,6 +31,8 @@ pub struct Stop {
     pub at: Timestamp,
     /// The operator who did it, if one did.
     pub by: Option<OperatorName>,
+    /// The person behind that operator, where it is known.
+    pub person: Option<OperatorName>,
 }
 
 /// What came of lifting a stop.
@@ -38,7 +40,7 @@ pub struct Stop {
 pub enum Lift {
     /// It is lifted.
     Lifted,
-    /// It was made by the same operator.
+    /// It was made by the same operator, or by the same person under another name.
     SameOperator,
     /// The operator was added after the stop was made.
     AddedSince,
@@ -62,7 +64,8 @@ pub trait Stops: Send + Sync {
     /// The stop, if there is one.
     async fn stop(&self) -> Result<Option<Stop>, StoreError>;
 
-    /// Lifts the stop, if `by` is an operator other than the one who made it and was one already when it was made.
+    /// Lifts the stop, if `by` is another operator and, as far as known, another person than made it, and was an operator already
+    /// when it was made.
     /// What was revoked stays revoked. `NotFound` if nothing is stopped, or there is no such operator.
     async fn lift_stop(&self, by: &OperatorName, at: Timestamp, event: &Change) -> Result<Lift, StoreError>;
 }

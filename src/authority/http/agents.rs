@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Administrator, Body, OfTenant, Params, Segment};
+use super::extract::{Administrator, Body, OfTenant, Params, Reader, Segment};
 use super::problem::Problem;
 use super::revocations::ReceiptJson;
 use crate::authority::{Authority, AuthorityError};
@@ -58,7 +58,7 @@ impl From<Agent> for AgentView {
 }
 
 /// Registers an agent by its public key.
-#[utoipa::path(post, path = "/v1/agents", tag = "agents", security(("operator" = [])), params(OfTenant), request_body = NewAgent,
+#[utoipa::path(post, path = "/v1/agents", tag = "agents", security(("operator" = ["admin"])), params(OfTenant), request_body = NewAgent,
     responses((status = 201, body = AgentView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn register(
     State(authority): State<Arc<Authority>>,
@@ -71,11 +71,11 @@ pub(super) async fn register(
 }
 
 /// A tenant's agents by name.
-#[utoipa::path(get, path = "/v1/agents", tag = "agents", security(("operator" = [])), params(OfTenant),
+#[utoipa::path(get, path = "/v1/agents", tag = "agents", security(("operator" = ["reader"])), params(OfTenant),
     responses((status = 200, body = Vec<AgentView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfTenant>,
 ) -> Result<Json<Vec<AgentView>>, AuthorityError> {
     let agents = authority.agents(&of.tenant()).await?;
@@ -83,7 +83,7 @@ pub(super) async fn list(
 }
 
 /// Disables an agent and revokes what it was issued; answers once no edge serves it.
-#[utoipa::path(post, path = "/v1/agents/{name}/disable", tag = "agents", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/agents/{name}/disable", tag = "agents", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The agent."), OfTenant),
     responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn disable(

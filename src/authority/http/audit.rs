@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, Params};
+use super::extract::{Params, Reader};
 use super::problem::Problem;
 use crate::audit::{Checkpoint, Record, Source};
 use crate::authority::shipment::check_query;
@@ -87,11 +87,11 @@ pub(super) struct OfSource {
 }
 
 /// Records of the audit log, in the order in which they came.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", security(("operator" = [])), params(AuditParams),
+#[utoipa::path(get, path = "/v1/audit", tag = "audit", security(("operator" = ["reader"])), params(AuditParams),
     responses((status = 200, body = Vec<PositionedRecord>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn query(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(params): Params<AuditParams>,
 ) -> Result<Json<Vec<PositionedRecord>>, AuthorityError> {
     let query = params.into();
@@ -101,21 +101,21 @@ pub(super) async fn query(
 }
 
 /// Every chain of the audit log.
-#[utoipa::path(get, path = "/v1/audit/sources", tag = "audit", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/audit/sources", tag = "audit", security(("operator" = ["reader"])),
     responses((status = 200, body = Vec<String>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn sources(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
 ) -> Result<Json<Vec<Source>>, AuthorityError> {
     Ok(Json(authority.audit_sources().await?))
 }
 
 /// The signed heads of one chain, oldest first.
-#[utoipa::path(get, path = "/v1/audit/checkpoints", tag = "audit", security(("operator" = [])), params(OfSource),
+#[utoipa::path(get, path = "/v1/audit/checkpoints", tag = "audit", security(("operator" = ["reader"])), params(OfSource),
     responses((status = 200, body = Vec<serde_json::Value>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn checkpoints(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfSource>,
 ) -> Result<Json<Vec<Checkpoint>>, AuthorityError> {
     Ok(Json(authority.checkpoints(&of.source).await?))

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, OfTenant, Params, SecretBody, Segment, or_default};
+use super::extract::{Administrator, OfTenant, Params, Reader, SecretBody, Segment, or_default};
 use super::problem::Problem;
 use crate::authority::credentials::CredentialMetadata;
 use crate::authority::{Authority, AuthorityError};
@@ -129,11 +129,11 @@ impl Owner {
 }
 
 /// A tenant's credentials, without their secrets.
-#[utoipa::path(get, path = "/v1/credentials", tag = "credentials", security(("operator" = [])), params(OfTenant),
+#[utoipa::path(get, path = "/v1/credentials", tag = "credentials", security(("operator" = ["reader"])), params(OfTenant),
     responses((status = 200, body = Vec<CredentialView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfTenant>,
 ) -> Result<Json<Vec<CredentialView>>, AuthorityError> {
     let credentials = authority.credentials(&of.tenant()).await?;
@@ -141,7 +141,7 @@ pub(super) async fn list(
 }
 
 /// Stores a credential, or its next version.
-#[utoipa::path(put, path = "/v1/credentials/{name}", tag = "credentials", security(("operator" = [])),
+#[utoipa::path(put, path = "/v1/credentials/{name}", tag = "credentials", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The credential."), Owner), request_body = NewCredential,
     responses((status = 200, body = CredentialView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn put(
@@ -156,7 +156,7 @@ pub(super) async fn put(
 }
 
 /// Replaces the secret of a credential that exists. Edges drop the old one.
-#[utoipa::path(post, path = "/v1/credentials/{name}/rotate", tag = "credentials", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/credentials/{name}/rotate", tag = "credentials", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The credential."), Owner), request_body = NextSecret,
     responses((status = 200, body = CredentialView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rotate(
@@ -170,7 +170,7 @@ pub(super) async fn rotate(
 }
 
 /// Removes a credential. Edges drop it.
-#[utoipa::path(delete, path = "/v1/credentials/{name}", tag = "credentials", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/credentials/{name}", tag = "credentials", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The credential."), Owner),
     responses((status = 204, description = "Removed."), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove(

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Administrator, Body, Segment};
+use super::extract::{Administrator, Body, Reader, Segment};
 use super::problem::Problem;
 use crate::authority::edges::EdgeStatus;
 use crate::authority::{Authority, AuthorityError};
@@ -93,7 +93,7 @@ impl From<EdgeStatus> for EdgeView {
 }
 
 /// Makes a ticket by which one edge can join, once.
-#[utoipa::path(post, path = "/v1/edges/tickets", tag = "edges", security(("operator" = [])), request_body = NewTicketBody,
+#[utoipa::path(post, path = "/v1/edges/tickets", tag = "edges", security(("operator" = ["admin"])), request_body = NewTicketBody,
     responses((status = 201, body = TicketView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn ticket(
     State(authority): State<Arc<Authority>>,
@@ -105,17 +105,17 @@ pub(super) async fn ticket(
 }
 
 /// Every edge by name.
-#[utoipa::path(get, path = "/v1/edges", tag = "edges", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/edges", tag = "edges", security(("operator" = ["reader"])),
     responses((status = 200, body = Vec<EdgeView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
 ) -> Result<Json<Vec<EdgeView>>, AuthorityError> {
     Ok(Json(authority.edges().await?.into_iter().map(Into::into).collect()))
 }
 
 /// Removes an edge: it serves until its lease ends, and no longer.
-#[utoipa::path(delete, path = "/v1/edges/{name}", tag = "edges", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/edges/{name}", tag = "edges", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The edge.")),
     responses((status = 204, description = "Removed."), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove(

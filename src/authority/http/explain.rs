@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Administrator, SecretBody};
+use super::extract::{Reader, SecretBody};
 use super::problem::Problem;
 use super::revocations::RevocationBody;
 use crate::authority::explain::Explanation;
@@ -82,11 +82,11 @@ impl From<Explanation> for ExplanationView {
 }
 
 /// What a revocation would do. Takes the same body, changes nothing, and needs no `confirm`.
-#[utoipa::path(post, path = "/v1/revocations/explain", tag = "revocations", security(("operator" = [])), request_body = RevocationBody,
+#[utoipa::path(post, path = "/v1/revocations/explain", tag = "revocations", security(("operator" = ["reader"])), request_body = RevocationBody,
     responses((status = 200, body = ExplanationView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn explain(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     SecretBody(body): SecretBody<RevocationBody>,
 ) -> Result<Json<ExplanationView>, AuthorityError> {
     Ok(Json(authority.explain(&body.into_request()?.what).await?.into()))

@@ -14,8 +14,10 @@ use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use crate::authority::assertion::DEFAULT_TENANT;
+use crate::authority::installation::Caller;
 use crate::authority::{Authority, AuthorityError};
 use crate::id::{OperatorName, TenantName};
+use crate::store::Role;
 use crate::token::proof::ProofError;
 
 /// The longest JSON body in bytes.
@@ -25,16 +27,37 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// The longest operator secret that is looked at.
 const SECRET_BYTES_MAX: usize = 256;
 
-/// An authenticated operator: use cases that only operators may call want one.
+/// An operator who may change things: its role is `admin`. Use cases that change something want its name.
 pub(super) struct Administrator(pub(super) OperatorName);
+
+/// An operator of whatever role. Opens what changes nothing, and holds no name that a use case could be called with.
+pub(super) struct Reader;
 
 impl FromRequestParts<Arc<Authority>> for Administrator {
     type Rejection = AuthorityError;
 
     async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        let secret = bearer(&parts.headers, SECRET_BYTES_MAX).ok_or(AuthorityError::Unauthenticated)?;
-        authority.operator(secret).await.map(Self)
+        let Caller { name, role } = caller(parts, authority).await?;
+        match role {
+            Role::Admin => Ok(Self(name)),
+            Role::Approver | Role::Auditor => Err(AuthorityError::NotForRole(role)),
+        }
     }
+}
+
+impl FromRequestParts<Arc<Authority>> for Reader {
+    type Rejection = AuthorityError;
+
+    async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        match caller(parts, authority).await?.role {
+            Role::Admin | Role::Approver | Role::Auditor => Ok(Self),
+        }
+    }
+}
+
+async fn caller(parts: &Parts, authority: &Authority) -> Result<Caller, AuthorityError> {
+    let secret = bearer(&parts.headers, SECRET_BYTES_MAX).ok_or(AuthorityError::Unauthenticated)?;
+    authority.operator(secret).await
 }
 
 /// The only `Authorization` header, if it is a bearer's of at most `bytes_max` bytes.

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, Body, OfTenant, Params, Segment, or_default};
+use super::extract::{Administrator, Body, OfTenant, Params, Reader, Segment, or_default};
 use super::problem::Problem;
 use super::revocations::ReceiptJson;
 use crate::authority::agents::NewGrant;
@@ -131,7 +131,7 @@ pub(super) struct OfAgent {
 }
 
 /// Adds a grant to an agent that exists.
-#[utoipa::path(post, path = "/v1/grants", tag = "grants", security(("operator" = [])), params(OfTenant), request_body = NewGrantBody,
+#[utoipa::path(post, path = "/v1/grants", tag = "grants", security(("operator" = ["admin"])), params(OfTenant), request_body = NewGrantBody,
     responses((status = 201, body = GrantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn add(
     State(authority): State<Arc<Authority>>,
@@ -152,11 +152,11 @@ pub(super) async fn add(
 }
 
 /// A tenant's grants, oldest first.
-#[utoipa::path(get, path = "/v1/grants", tag = "grants", security(("operator" = [])), params(OfAgent),
+#[utoipa::path(get, path = "/v1/grants", tag = "grants", security(("operator" = ["reader"])), params(OfAgent),
     responses((status = 200, body = Vec<GrantView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfAgent>,
 ) -> Result<Json<Vec<GrantView>>, AuthorityError> {
     let grants = authority.grants(&or_default(of.tenant), of.agent.as_ref()).await?;
@@ -164,7 +164,7 @@ pub(super) async fn list(
 }
 
 /// Removes a grant and revokes what was minted under it; answers once no edge serves it.
-#[utoipa::path(delete, path = "/v1/grants/{id}", tag = "grants", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/grants/{id}", tag = "grants", security(("operator" = ["admin"])),
     params(("id" = String, Path, description = "The grant."), OfTenant),
     responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove(

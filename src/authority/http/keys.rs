@@ -78,7 +78,7 @@ pub(super) async fn list(State(authority): State<Arc<Authority>>) -> Result<Json
 }
 
 /// Adds a root key that signs once every edge knows it; the others end when what they signed has expired.
-#[utoipa::path(post, path = "/v1/keys", tag = "keys", security(("operator" = [])), request_body = Rotation,
+#[utoipa::path(post, path = "/v1/keys", tag = "keys", security(("operator" = ["admin"])), request_body = Rotation,
     responses((status = 201, body = RootKeyView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rotate(
     State(authority): State<Arc<Authority>>,
@@ -90,7 +90,7 @@ pub(super) async fn rotate(
 }
 
 /// Ends a root key now, because others may know it; answers once no edge trusts it.
-#[utoipa::path(post, path = "/v1/keys/{id}/retire", tag = "keys", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/keys/{id}/retire", tag = "keys", security(("operator" = ["admin"])),
     params(("id" = u32, Path, description = "The key's id.")),
     responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn retire(

@@ -62,7 +62,10 @@ impl utoipa::Modify for Schemes {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         let operator = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("An operator's secret, as `writ init` or `POST /v1/operators` showed it."));
+            .description(Some(
+                "An operator's secret, as `writ init` or `POST /v1/operators` showed it. `reader` opens a route to every role, \
+                 `admin` to that role only.",
+            ));
         let user = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT")

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Administrator, Body, OfTenant, Params, Segment};
+use super::extract::{Administrator, Body, OfTenant, Params, Reader, Segment};
 use super::problem::Problem;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
@@ -60,7 +60,7 @@ impl From<RelyingService> for RelyingView {
 }
 
 /// Registers a relying service by its public key.
-#[utoipa::path(post, path = "/v1/relying", tag = "relying services", security(("operator" = [])), params(OfTenant), request_body = NewRelying,
+#[utoipa::path(post, path = "/v1/relying", tag = "relying services", security(("operator" = ["admin"])), params(OfTenant), request_body = NewRelying,
     responses((status = 201, body = RelyingView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn add(
     State(authority): State<Arc<Authority>>,
@@ -73,11 +73,11 @@ pub(super) async fn add(
 }
 
 /// A tenant's relying services, by name.
-#[utoipa::path(get, path = "/v1/relying", tag = "relying services", security(("operator" = [])), params(OfTenant),
+#[utoipa::path(get, path = "/v1/relying", tag = "relying services", security(("operator" = ["reader"])), params(OfTenant),
     responses((status = 200, body = Vec<RelyingView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfTenant>,
 ) -> Result<Json<Vec<RelyingView>>, AuthorityError> {
     let services = authority.relying(&of.tenant()).await?;
@@ -85,7 +85,7 @@ pub(super) async fn list(
 }
 
 /// Removes a relying service: its key counts no longer.
-#[utoipa::path(delete, path = "/v1/relying/{name}", tag = "relying services", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/relying/{name}", tag = "relying services", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The relying service."), OfTenant),
     responses((status = 204, description = "Removed."), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove(

@@ -9,7 +9,7 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, Params, SecretBody, Segment};
+use super::extract::{Administrator, Params, Reader, SecretBody, Segment};
 use super::problem::Problem;
 use crate::authority::receipt::ReceiptText;
 use crate::authority::revoke::{Named, RevocationRequest};
@@ -135,7 +135,7 @@ const fn limit_default() -> u32 {
 }
 
 /// Revokes; answers once no edge can serve it. There is no way to take it back.
-#[utoipa::path(post, path = "/v1/revocations", tag = "revocations", security(("operator" = [])), request_body = RevocationBody,
+#[utoipa::path(post, path = "/v1/revocations", tag = "revocations", security(("operator" = ["admin"])), request_body = RevocationBody,
     responses((status = 200, body = Receipt), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
@@ -149,11 +149,11 @@ pub(super) async fn revoke(
 const LISTED_MAX: u32 = 1000;
 
 /// Entries of the log, in order.
-#[utoipa::path(get, path = "/v1/revocations", tag = "revocations", security(("operator" = [])), params(Page),
+#[utoipa::path(get, path = "/v1/revocations", tag = "revocations", security(("operator" = ["reader"])), params(Page),
     responses((status = 200, body = LogView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(page): Params<Page>,
 ) -> Result<Json<LogView>, AuthorityError> {
     if !(1..=LISTED_MAX).contains(&page.limit) {
@@ -164,25 +164,25 @@ pub(super) async fn list(
 }
 
 /// One entry of the log.
-#[utoipa::path(get, path = "/v1/revocations/{seq}", tag = "revocations", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/revocations/{seq}", tag = "revocations", security(("operator" = ["reader"])),
     params(("seq" = u64, Path, description = "Its place in the log.")),
     responses((status = 200, body = EntryView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Segment(seq): Segment<u64>,
 ) -> Result<Json<EntryView>, AuthorityError> {
     Ok(Json((&authority.revocation(seq).await?).into()))
 }
 
 /// The receipt for an entry. Waits for it as long as a receipt can take; after that it is still pending.
-#[utoipa::path(get, path = "/v1/revocations/{seq}/receipt", tag = "revocations", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/revocations/{seq}/receipt", tag = "revocations", security(("operator" = ["reader"])),
     params(("seq" = u64, Path, description = "The entry's place in the log.")),
     responses((status = 200, body = Receipt), (status = 202, body = PendingView),
         (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn receipt(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Segment(seq): Segment<u64>,
 ) -> Result<Response, AuthorityError> {
     Ok(match authority.receipt(seq).await? {

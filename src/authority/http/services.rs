@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Request, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Administrator, OfTenant, Params, Segment, media_type, parse, read_body};
+use super::extract::{Administrator, OfTenant, Params, Reader, Segment, media_type, parse, read_body};
 use super::problem::Problem;
 use crate::authority::{Authority, AuthorityError};
 use crate::catalog::Service;
@@ -45,18 +45,18 @@ pub(super) struct CatalogVersion {
 }
 
 /// A tenant's services by name.
-#[utoipa::path(get, path = "/v1/services", tag = "services", security(("operator" = [])), params(OfTenant),
+#[utoipa::path(get, path = "/v1/services", tag = "services", security(("operator" = ["reader"])), params(OfTenant),
     responses((status = 200, description = "Services as `spec/catalog.md` defines them.", body = Vec<serde_json::Value>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfTenant>,
 ) -> Result<Json<Vec<Service>>, AuthorityError> {
     Ok(Json(authority.services(&of.tenant()).await?))
 }
 
 /// Adds a service or replaces the one of that name.
-#[utoipa::path(put, path = "/v1/services/{name}", tag = "services", security(("operator" = [])),
+#[utoipa::path(put, path = "/v1/services/{name}", tag = "services", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The service; the same as in the body."), OfTenant),
     request_body(description = "A service as `spec/catalog.md` defines it.", content((serde_json::Value = "application/json"), (String = "text/plain"))),
     responses((status = 200, body = CatalogVersion), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -77,12 +77,12 @@ pub(super) async fn put(
 }
 
 /// One service.
-#[utoipa::path(get, path = "/v1/services/{name}", tag = "services", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/services/{name}", tag = "services", security(("operator" = ["reader"])),
     params(("name" = String, Path, description = "The service."), OfTenant),
     responses((status = 200, description = "A service as `spec/catalog.md` defines it.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Segment(name): Segment<ServiceName>,
     Params(of): Params<OfTenant>,
 ) -> Result<Json<Service>, AuthorityError> {
@@ -90,7 +90,7 @@ pub(super) async fn show(
 }
 
 /// Removes a service.
-#[utoipa::path(delete, path = "/v1/services/{name}", tag = "services", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/services/{name}", tag = "services", security(("operator" = ["admin"])),
     params(("name" = String, Path, description = "The service."), OfTenant),
     responses((status = 200, body = CatalogVersion), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove(

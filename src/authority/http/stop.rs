@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Administrator, Body, OfTenant, Params};
+use super::extract::{Administrator, Body, OfTenant, Params, Reader};
 use super::problem::Problem;
 use crate::authority::stop::StopStatus;
 use crate::authority::{Authority, AuthorityError};
@@ -81,11 +81,11 @@ impl From<Option<StopStatus>> for StopView {
 }
 
 /// A tenant's suspended users: revoked, and not reactivated since.
-#[utoipa::path(get, path = "/v1/users/suspended", tag = "users", security(("operator" = [])), params(OfTenant),
+#[utoipa::path(get, path = "/v1/users/suspended", tag = "users", security(("operator" = ["reader"])), params(OfTenant),
     responses((status = 200, body = Vec<SuspendedUserView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn suspended(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
     Params(of): Params<OfTenant>,
 ) -> Result<Json<Vec<SuspendedUserView>>, AuthorityError> {
     let users = authority.suspended_users(&of.tenant()).await?;
@@ -93,7 +93,7 @@ pub(super) async fn suspended(
 }
 
 /// Lets a suspended user be issued writs again. What was revoked stays revoked.
-#[utoipa::path(post, path = "/v1/users/reactivate", tag = "users", security(("operator" = [])), params(OfTenant), request_body = Reactivation,
+#[utoipa::path(post, path = "/v1/users/reactivate", tag = "users", security(("operator" = ["admin"])), params(OfTenant), request_body = Reactivation,
     responses((status = 204, description = "Reactivated."), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn reactivate(
     State(authority): State<Arc<Authority>>,
@@ -106,18 +106,18 @@ pub(super) async fn reactivate(
 }
 
 /// Whether everything is stopped, by whom, and who could lift it.
-#[utoipa::path(get, path = "/v1/stop", tag = "revocations", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/stop", tag = "revocations", security(("operator" = ["reader"])),
     responses((status = 200, body = StopView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn stop(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
 ) -> Result<Json<StopView>, AuthorityError> {
     Ok(Json(authority.stop_status().await?.into()))
 }
 
 /// Lifts the stop that revoking `everything` made. Another operator than the one who made it must do that; what was
 /// revoked stays revoked.
-#[utoipa::path(post, path = "/v1/stop/lift", tag = "revocations", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/stop/lift", tag = "revocations", security(("operator" = ["admin"])),
     responses((status = 204, description = "Lifted."), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn lift(
     State(authority): State<Arc<Authority>>,

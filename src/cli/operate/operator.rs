@@ -9,6 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::{good, strong};
 use crate::cli::remote::OperatorArgs;
 use crate::id::OperatorName;
+use crate::store::Role;
 
 /// `writ operator …`
 #[derive(Debug, clap::Subcommand)]
@@ -17,6 +18,12 @@ pub(crate) enum OperatorCommand {
     Add {
         /// The name.
         name: OperatorName,
+        /// What it may do: `admin` everything; `approver` and `auditor` read, and change nothing.
+        #[arg(long, default_value_t = Role::Admin)]
+        role: Role,
+        /// The person behind it, as they sign in: `<provider>:<user>`. One person is not two where two are asked for.
+        #[arg(long, value_name = "PERSON")]
+        person: Option<OperatorName>,
         #[command(flatten)]
         operator: OperatorArgs,
     },
@@ -25,7 +32,7 @@ pub(crate) enum OperatorCommand {
         #[command(flatten)]
         operator: OperatorArgs,
     },
-    /// Remove an operator: the secret counts no longer. The last operator stays.
+    /// Remove an operator: the secret counts no longer. The last admin stays.
     Remove {
         /// The name.
         name: OperatorName,
@@ -37,15 +44,20 @@ pub(crate) enum OperatorCommand {
 impl OperatorCommand {
     pub(crate) async fn run(self, context: Context) -> Result<(), Failure> {
         match self {
-            Self::Add { name, operator } => {
+            Self::Add { name, role, person, operator } => {
                 let remote = operator.open()?;
-                let added: Value = remote.send(Method::POST, "/v1/operators", &json!({ "name": name })).await?;
+                let new = json!({ "name": name, "role": role, "person": person });
+                let added: Value = remote.send(Method::POST, "/v1/operators", &new).await?;
                 context.out.remark("This secret is shown once. Hand it over as you would a password.");
                 context.out.result(&added, || text(&added, "secret"))
             }
             Self::List { operator } => {
-                let columns: &[Column] =
-                    &[("operator", |row, _| text(row, "name")), ("added", |row, now| when(row, "created", now))];
+                let columns: &[Column] = &[
+                    ("operator", |row, _| text(row, "name")),
+                    ("role", |row, _| text(row, "role")),
+                    ("person", |row, _| text(row, "person")),
+                    ("added", |row, now| when(row, "created", now)),
+                ];
                 list(&context, &operator.open()?, "/v1/operators", columns).await
             }
             Self::Remove { name, operator } => {

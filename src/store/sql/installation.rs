@@ -6,7 +6,7 @@ use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::OperatorName;
-use crate::store::database::{Row, Value, bytes, count, read_all, read_first, text, time};
+use crate::store::database::{Row, Value, bytes, count, read_all, read_first, text, text_or_null, time};
 use crate::store::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord, StoreError};
 use crate::vault::Sealed;
 
@@ -36,7 +36,13 @@ fn root_key(row: &mut Row) -> Result<RootKeyRecord, StoreError> {
 }
 
 fn operator(row: &mut Row) -> Result<Operator, StoreError> {
-    Ok(Operator { name: row.parse()?, secret_sha256: row.bytes()?, created: row.time()? })
+    Ok(Operator {
+        name: row.parse()?,
+        secret_sha256: row.bytes()?,
+        role: row.parse()?,
+        person: row.parse_or_null()?,
+        created: row.time()?,
+    })
 }
 
 impl Write<'_> {
@@ -59,8 +65,14 @@ impl Write<'_> {
 
     fn add_operator(&mut self, operator: &Operator) {
         self.change(
-            "INSERT INTO operator (name, secret_sha256, created) VALUES ($1, $2, $3)",
-            vec![text(&operator.name), bytes(&operator.secret_sha256), time(operator.created)],
+            "INSERT INTO operator (name, secret_sha256, role, person, created) VALUES ($1, $2, $3, $4, $5)",
+            vec![
+                text(&operator.name),
+                bytes(&operator.secret_sha256),
+                text(&operator.role),
+                text_or_null(operator.person.as_ref()),
+                time(operator.created),
+            ],
         );
     }
 }
@@ -144,7 +156,7 @@ impl Installations for SqlStore {
     }
 
     async fn operators(&self) -> Result<Vec<Operator>, StoreError> {
-        let sql = "SELECT name, secret_sha256, created FROM operator ORDER BY name";
+        let sql = "SELECT name, secret_sha256, role, person, created FROM operator ORDER BY name";
         read_all(self.read(sql, Vec::new()).await?, "operator", operator)
     }
 
@@ -158,7 +170,7 @@ impl Installations for SqlStore {
         if !write.finds("SELECT 1 FROM operator WHERE name = $1", vec![text(name)]).await? {
             return Err(StoreError::NotFound("operator"));
         }
-        if !write.finds("SELECT 1 FROM operator WHERE name <> $1 LIMIT 1", vec![text(name)]).await? {
+        if !write.finds("SELECT 1 FROM operator WHERE name <> $1 AND role = 'admin' LIMIT 1", vec![text(name)]).await? {
             return Ok(OperatorRemoval::LastOne);
         }
         write.change("DELETE FROM operator WHERE name = $1", vec![text(name)]);
@@ -167,7 +179,7 @@ impl Installations for SqlStore {
     }
 
     async fn operator_by_secret(&self, secret_sha256: &[u8; 32]) -> Result<Option<Operator>, StoreError> {
-        let sql = "SELECT name, secret_sha256, created FROM operator WHERE secret_sha256 = $1";
+        let sql = "SELECT name, secret_sha256, role, person, created FROM operator WHERE secret_sha256 = $1";
         read_first(self.read(sql, vec![bytes(secret_sha256)]).await?, "operator", operator)
     }
 

@@ -15,10 +15,10 @@ fn suspended_user(row: &mut Row) -> Result<SuspendedUser, StoreError> {
 }
 
 fn stop(row: &mut Row) -> Result<Stop, StoreError> {
-    Ok(Stop { seq: row.int()?, at: row.time()?, by: row.parse_or_null()? })
+    Ok(Stop { seq: row.int()?, at: row.time()?, by: row.parse_or_null()?, person: row.parse_or_null()? })
 }
 
-const SELECT_STOP: &str = "SELECT seq, at, stopped_by FROM emergency_stop WHERE one = 1";
+const SELECT_STOP: &str = "SELECT seq, at, stopped_by, person FROM emergency_stop WHERE one = 1";
 
 impl Write<'_> {
     /// Keeps what `entry` kills from being issued anew, at the commit: a user, or everything.
@@ -32,10 +32,17 @@ impl Write<'_> {
             Target::Everything => {
                 let by = if let Actor::Operator(name) = &event.actor { Some(name) } else { None };
                 // Stopped twice, it stays the first one's: whoever agrees with a stop can still lift it later.
+                // Kept with the stop: the operator may be removed before it is lifted.
                 self.change(
-                    "INSERT INTO emergency_stop (one, seq, at, stopped_by) VALUES (1, $1, $2, $3) \
+                    "INSERT INTO emergency_stop (one, seq, at, stopped_by, person) \
+                     VALUES (1, $1, $2, $3, COALESCE($4, (SELECT person FROM operator WHERE name = $3))) \
                      ON CONFLICT (one) DO NOTHING",
-                    vec![count(entry.seq), time(entry.at), text_or_null(by)],
+                    vec![
+                        count(entry.seq),
+                        time(entry.at),
+                        text_or_null(by),
+                        text_or_null(by.filter(|name| name.is_signed_in())),
+                    ],
                 );
             }
             Target::Block(_)
@@ -81,13 +88,14 @@ impl Stops for SqlStore {
         let mut write = self.write().await?;
         let rows = write.query(SELECT_STOP, Vec::new()).await?;
         let stop = read_first(rows, "emergency_stop", stop)?.ok_or(StoreError::NotFound("stop to lift"))?;
-        let rows = write.query("SELECT created FROM operator WHERE name = $1", vec![text(by)]).await?;
-        let created = read_first(rows, "operator", Row::time)?.ok_or(StoreError::NotFound("operator"))?;
-        if stop.by.as_ref() == Some(by) {
+        let rows = write.query("SELECT created, person FROM operator WHERE name = $1", vec![text(by)]).await?;
+        let read = |row: &mut Row| Ok((row.time()?, row.parse_or_null::<OperatorName>()?));
+        let (since, person) = read_first(rows, "operator", read)?.ok_or(StoreError::NotFound("operator"))?;
+        if stop.by.as_ref() == Some(by) || (person.is_some() && person == stop.person) {
             return Ok(Lift::SameOperator);
         }
         // A name that whoever made the stop has given themselves since would be no second person.
-        if created > stop.at {
+        if since > stop.at {
             return Ok(Lift::AddedSince);
         }
         write.change("DELETE FROM emergency_stop WHERE one = 1", Vec::new());

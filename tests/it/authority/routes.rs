@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::store::Database;
 use crate::support::authority::start;
@@ -59,51 +59,6 @@ pub(crate) const SCIM: &[(&str, &str)] = &[
     ("delete", "/scim/v2/Groups/{id}"),
 ];
 
-/// Every other route.
-const OPERATORS_ONLY: &[(&str, &str)] = &[
-    ("get", "/v1/agents"),
-    ("post", "/v1/agents"),
-    ("post", "/v1/agents/{name}/disable"),
-    ("get", "/v1/audit"),
-    ("get", "/v1/audit/checkpoints"),
-    ("get", "/v1/audit/sources"),
-    ("get", "/v1/credentials"),
-    ("delete", "/v1/credentials/{name}"),
-    ("put", "/v1/credentials/{name}"),
-    ("post", "/v1/credentials/{name}/rotate"),
-    ("get", "/v1/edges"),
-    ("post", "/v1/edges/tickets"),
-    ("delete", "/v1/edges/{name}"),
-    ("get", "/v1/grants"),
-    ("post", "/v1/grants"),
-    ("delete", "/v1/grants/{id}"),
-    ("post", "/v1/keys"),
-    ("post", "/v1/keys/{id}/retire"),
-    ("get", "/v1/operators"),
-    ("post", "/v1/operators"),
-    ("delete", "/v1/operators/{name}"),
-    ("get", "/v1/relying"),
-    ("post", "/v1/relying"),
-    ("delete", "/v1/relying/{name}"),
-    ("get", "/v1/revocations"),
-    ("post", "/v1/revocations"),
-    ("post", "/v1/revocations/explain"),
-    ("get", "/v1/revocations/{seq}"),
-    ("get", "/v1/revocations/{seq}/receipt"),
-    ("get", "/v1/scim/tokens"),
-    ("post", "/v1/scim/tokens"),
-    ("delete", "/v1/scim/tokens/{id}"),
-    ("get", "/v1/services"),
-    ("delete", "/v1/services/{name}"),
-    ("get", "/v1/services/{name}"),
-    ("put", "/v1/services/{name}"),
-    ("get", "/v1/stop"),
-    ("post", "/v1/stop/lift"),
-    ("post", "/v1/users/reactivate"),
-    ("get", "/v1/users/suspended"),
-    ("post", "/v1/vault/rewrap"),
-];
-
 fn described() -> Vec<(String, String, Value)> {
     let api: Value = serde_json::from_str(&writ::authority::http::openapi()).unwrap();
     let mut routes = Vec::new();
@@ -131,32 +86,57 @@ fn the_description_in_the_repository_is_that_of_the_code() {
     );
 }
 
+/// Whom an operator's route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// Operators of every role.
+    Readers,
+    /// Those with the role `admin`.
+    Admins,
+}
+
+/// Every route for operators, with a path that can be called, and whom it is for: as the description says.
+fn for_operators() -> Vec<(Method, String, For)> {
+    let of = |(method, path, route): (String, String, Value)| {
+        let whom = match route["security"].as_array()?.first()?["operator"].as_array()?.first()?.as_str()? {
+            "reader" => For::Readers,
+            "admin" => For::Admins,
+            other => panic!("{method} {path} is described for {other}"),
+        };
+        let path = path.replace("{name}", "x").replace("{id}", "1").replace("{seq}", "1").replace("{provider}", "x");
+        Some((method.to_uppercase().parse().unwrap(), path, whom))
+    };
+    described().into_iter().filter_map(of).collect()
+}
+
 #[test]
-fn every_route_has_its_place_in_the_lists() {
-    let mut listed: Vec<_> = OPEN
-        .iter()
-        .chain(USERS)
-        .chain(SCIM)
-        .chain(OPERATORS_ONLY)
-        .map(|(m, p)| (m.to_string(), p.to_string()))
-        .collect();
-    let mut routes: Vec<_> = described().into_iter().map(|(method, path, _)| (method, path)).collect();
-    listed.sort();
-    routes.sort();
-    assert_eq!(listed, routes);
+fn every_route_says_who_may_call_it() {
     for (method, path, route) in described() {
-        let open = OPEN.contains(&(&*method, &*path));
-        assert_eq!(route.get("security").is_none(), open, "{method} {path}");
+        let (open, users) = (OPEN.contains(&(&*method, &*path)), USERS.contains(&(&*method, &*path)));
+        let security = &route["security"];
+        let operators = security[0]["operator"].as_array().is_some_and(|roles| roles.len() == 1);
+        let scim = SCIM.contains(&(&*method, &*path));
+        let said = [security.is_null(), security[0]["user"].is_array(), security[0]["scim"].is_array(), operators];
+        assert_eq!(said, [open, users, scim, !open && !users && !scim], "{method} {path}: {security}");
+        assert!(security.is_null() || security.as_array().unwrap().len() == 1, "{method} {path}: {security}");
+        // What only reads is for every role; what is more than that says so here.
+        let reads = method == "get" || path == "/v1/revocations/explain";
+        if operators {
+            assert_eq!(security[0]["operator"][0] == "reader", reads, "{method} {path}");
+        }
     }
+    let routes: Vec<_> = described().into_iter().map(|(method, path, _)| (method, path)).collect();
+    for (method, path) in OPEN.iter().chain(USERS).chain(SCIM) {
+        assert!(routes.contains(&((*method).to_owned(), (*path).to_owned())), "{method} {path} is no route any more");
+    }
+    assert!(for_operators().len() >= 38);
 }
 
 #[tokio::test]
 async fn nobody_passes_without_an_operators_secret() {
     let test = start(&Database::sqlite().await).await;
     let before = test.store.audit_head(&writ::audit::Source::Authority).await.unwrap();
-    for (method, path) in OPERATORS_ONLY {
-        let path = path.replace("{name}", "x").replace("{id}", "1").replace("{seq}", "1");
-        let method: Method = method.to_uppercase().parse().unwrap();
+    for (method, path, _) in for_operators() {
         let wrong = format!("Bearer writ-operator-{}", "A".repeat(43));
         let none = "";
         let own = format!("Basic {}", test.operator);
@@ -176,6 +156,38 @@ async fn nobody_passes_without_an_operators_secret() {
         test.clock.advance(std::time::Duration::from_secs(2));
     }
     assert_eq!(test.store.audit_head(&writ::audit::Source::Authority).await.unwrap(), before, "something changed");
+}
+
+#[tokio::test]
+async fn a_role_opens_what_is_described_for_it_and_nothing_else() {
+    let test = start(&Database::sqlite().await).await;
+    for role in ["auditor", "approver", "admin"] {
+        let added = test.post("/v1/operators", json!({ "name": role, "role": role })).await.ok();
+        let mut headers = HeaderMap::new();
+        let secret = format!("Bearer {}", added["secret"].as_str().unwrap());
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&secret).unwrap());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let before = test.store.audit_head(&writ::audit::Source::Authority).await.unwrap();
+        for (method, path, whom) in for_operators() {
+            let called = test.raw(method.clone(), &path, headers.clone(), "{}");
+            let reply = test.let_time_pass(called).await;
+            if role == "admin" || whom == For::Readers {
+                assert!(!matches!(reply.status, 401 | 403), "{role}: {method} {path}: {} {}", reply.status, reply.text);
+            } else {
+                let told = reply.refused(403, "role");
+                assert!(told.contains(role), "{told}");
+            }
+        }
+        let after = test.store.audit_head(&writ::audit::Source::Authority).await.unwrap();
+        assert_eq!(after == before, role != "admin", "{role} changed something");
+    }
+    let told = test.post("/v1/operators", json!({ "name": "x", "role": "owner" })).await.refused(400, "malformed");
+    assert!(told.contains("auditor"), "{told}");
+    for (name, person) in [("corp:alice", json!(null)), ("alice", json!("bob"))] {
+        test.post("/v1/operators", json!({ "name": name, "person": person })).await.refused(400, "malformed");
+    }
+    let all = test.get("/v1/operators").await.ok();
+    assert_eq!(all[2]["role"], "auditor", "{all}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use writ::store::{Installation, RootKeyRecord, StoreError};
+use writ::store::{Installation, Operator, OperatorRemoval, Role, RootKeyRecord, StoreError};
 
 use super::make::{AT, LATER, change, changes, event, installation, key, name, operator, root, sealed};
 use super::{Database, for_every_backend};
@@ -14,6 +14,7 @@ for_every_backend!(
     root_keys_are_listed_by_id_retired_ones_included,
     the_end_of_a_root_key_can_only_be_brought_forward,
     an_operators_name_and_secret_are_unique,
+    the_last_admin_stays_whoever_else_there_is,
     rewrapping_replaces_what_is_sealed_and_nothing_else,
     a_rewrap_that_does_not_fit_changes_nothing,
     the_store_is_ready,
@@ -101,6 +102,18 @@ async fn an_operators_name_and_secret_are_unique(db: &Database) {
     }
     assert_eq!(db.store.operator_by_secret(&[2; 32]).await.unwrap().unwrap().name, name("otto"));
     assert_eq!(changes(&*db.store).await, ["install writ", "operator.add otto"]);
+}
+
+async fn the_last_admin_stays_whoever_else_there_is(db: &Database) {
+    install(db).await;
+    let auditor = Operator { role: Role::Auditor, ..operator("audrey", 2) };
+    db.store.add_operator(&auditor, AT, &event()).await.unwrap();
+    assert_eq!(db.store.operator_by_secret(&[2; 32]).await.unwrap(), Some(auditor.clone()));
+    let first = db.store.operators().await.unwrap().into_iter().find(|one| one.role == Role::Admin).unwrap().name;
+    let remove = async |who| db.store.remove_operator(who, AT, &event()).await.unwrap();
+    assert_eq!(remove(&first).await, OperatorRemoval::LastOne);
+    assert_eq!(remove(&auditor.name).await, OperatorRemoval::Removed);
+    assert_eq!(remove(&first).await, OperatorRemoval::LastOne);
 }
 
 async fn rewrapping_replaces_what_is_sealed_and_nothing_else(db: &Database) {

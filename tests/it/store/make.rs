@@ -10,7 +10,7 @@ use writ::policy::grant::GrantSubject;
 use writ::revocation::Target;
 use writ::store::{
     Agent, AgentStatus, AuditQuery, CredentialKey, CredentialRecord, Edge, Installation, IssuedWrit, JoinTicket,
-    NewRevocation, Operator, RootKeyRecord, Store,
+    NewRevocation, Operator, Role, RootKeyRecord, Store,
 };
 use writ::token::chain::ProofCovers;
 use writ::vault::{CredentialKind, Sealed};
@@ -110,7 +110,7 @@ pub(crate) fn root(id: u32) -> RootKeyRecord {
 }
 
 pub(crate) fn operator(text: &str, n: u8) -> Operator {
-    Operator { name: name(text), secret_sha256: [n; 32], created: AT }
+    Operator { name: name(text), role: Role::Admin, person: None, secret_sha256: [n; 32], created: AT }
 }
 
 pub(crate) fn credential_key(text: &str, subject: Option<&str>) -> CredentialKey {

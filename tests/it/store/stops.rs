@@ -3,7 +3,7 @@
 use writ::clock::Timestamp;
 use writ::id::Subject;
 use writ::revocation::Target;
-use writ::store::{Lift, NewRevocation, OperatorRemoval, Stop, StoreError, SuspendedUser};
+use writ::store::{Lift, NewRevocation, Operator, OperatorRemoval, Stop, StoreError, SuspendedUser};
 
 use super::make::{AT, LATER, agent, change, changes, event, installation, key, name, operator, revocation, root};
 use super::{Database, for_every_backend};
@@ -14,6 +14,7 @@ for_every_backend!(
     a_repeated_request_does_not_suspend_again,
     everything_is_stopped_until_another_operator_lifts_it,
     a_second_stop_stays_the_first_ones,
+    a_person_with_two_names_does_not_lift_their_own_stop,
     an_operator_who_came_after_the_stop_does_not_lift_it,
     the_issue_context_shows_suspension_and_stop_of_the_moment_of_its_epoch,
     operators_are_listed_by_name_and_removed_but_the_last,
@@ -80,7 +81,7 @@ async fn everything_is_stopped_until_another_operator_lifts_it(db: &Database) {
     assert_eq!(db.store.stop().await.unwrap(), None);
     assert!(matches!(lift("otto").await, Err(StoreError::NotFound("stop to lift"))));
     let entry = db.store.revoke(&everything(), &event()).await.unwrap();
-    assert_eq!(db.store.stop().await.unwrap(), Some(Stop { seq: entry.seq, at: AT, by: Some(name("olga")) }));
+    assert_eq!(db.store.stop().await.unwrap(), Some(Stop { seq: entry.seq, at: AT, by: Some(name("olga")), person: None }));
     assert_eq!(lift("olga").await.unwrap(), Lift::SameOperator);
     assert!(matches!(lift("nobody").await, Err(StoreError::NotFound("operator"))));
     assert!(db.store.stop().await.unwrap().is_some());
@@ -96,8 +97,27 @@ async fn a_second_stop_stays_the_first_ones(db: &Database) {
     let mut of_otto = event();
     of_otto.actor = writ::audit::Actor::Operator(name("otto"));
     assert_eq!(db.store.revoke(&everything(), &of_otto).await.unwrap().seq, 2);
-    assert_eq!(db.store.stop().await.unwrap(), Some(Stop { seq: 1, at: AT, by: Some(name("olga")) }));
+    assert_eq!(db.store.stop().await.unwrap(), Some(Stop { seq: 1, at: AT, by: Some(name("olga")), person: None }));
     assert_eq!(db.store.lift_stop(&name("otto"), AT, &event()).await.unwrap(), Lift::Lifted);
+}
+
+async fn a_person_with_two_names_does_not_lift_their_own_stop(db: &Database) {
+    let alice = || Some(name("corp:alice@example.com"));
+    db.store
+        .install(&installation(), &root(1), &Operator { person: alice(), ..operator("olga", 1) }, AT, &event())
+        .await
+        .unwrap();
+    db.store.add_operator(&Operator { person: alice(), ..operator("otto", 2) }, AT, &event()).await.unwrap();
+    db.store
+        .add_operator(&Operator { person: Some(name("corp:bob")), ..operator("ole", 3) }, AT, &event())
+        .await
+        .unwrap();
+    db.store.revoke(&everything(), &event()).await.unwrap();
+    assert_eq!(db.store.stop().await.unwrap().unwrap().person, alice());
+    // What is known of the person outlives the name.
+    db.store.remove_operator(&name("olga"), AT, &event()).await.unwrap();
+    assert_eq!(db.store.lift_stop(&name("otto"), AT, &event()).await.unwrap(), Lift::SameOperator);
+    assert_eq!(db.store.lift_stop(&name("ole"), AT, &event()).await.unwrap(), Lift::Lifted);
 }
 
 async fn an_operator_who_came_after_the_stop_does_not_lift_it(db: &Database) {

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::authority::http::extract::{Administrator, Body, Segment};
+use crate::authority::http::extract::{Administrator, Body, Reader, Segment};
 use crate::authority::http::problem::Problem;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
@@ -55,7 +55,7 @@ pub(in crate::authority::http) struct ScimTokenEntry {
 }
 
 /// Adds a secret for the SCIM client of an identity provider.
-#[utoipa::path(post, path = "/v1/scim/tokens", tag = "identity", security(("operator" = [])), request_body = NewScimToken,
+#[utoipa::path(post, path = "/v1/scim/tokens", tag = "identity", security(("operator" = ["admin"])), request_body = NewScimToken,
     responses((status = 201, body = ScimTokenView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(in crate::authority::http) async fn add(
     State(authority): State<Arc<Authority>>,
@@ -69,11 +69,11 @@ pub(in crate::authority::http) async fn add(
 }
 
 /// The secrets of all SCIM clients, by provider and age.
-#[utoipa::path(get, path = "/v1/scim/tokens", tag = "identity", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/scim/tokens", tag = "identity", security(("operator" = ["reader"])),
     responses((status = 200, body = Vec<ScimTokenEntry>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(in crate::authority::http) async fn list(
     State(authority): State<Arc<Authority>>,
-    _by: Administrator,
+    _by: Reader,
 ) -> Result<Json<Vec<ScimTokenEntry>>, AuthorityError> {
     let tokens = authority.scim_tokens().await?.into_iter();
     Ok(Json(
@@ -82,7 +82,7 @@ pub(in crate::authority::http) async fn list(
 }
 
 /// Removes the secret of a SCIM client: it counts no longer. What the client provisioned stays.
-#[utoipa::path(delete, path = "/v1/scim/tokens/{id}", tag = "identity", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/scim/tokens/{id}", tag = "identity", security(("operator" = ["admin"])),
     params(("id" = String, Path, description = "The id of the secret.")),
     responses((status = 204, description = "Removed."), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(in crate::authority::http) async fn remove(
