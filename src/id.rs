@@ -192,6 +192,8 @@ ids! {
     BlockId, "a block id";
     /// Names one grant.
     GrantId, "a grant id";
+    /// Names one code with which agents register themselves. Not the code.
+    EnrolmentId, "an enrolment code's id";
     /// Names one request at the edge: the audit record, the denial and the response header carry it.
     RequestId, "a request id";
     /// Names a user or a group of a directory, for the client that provisions it.
@@ -246,6 +248,8 @@ foreign_names! {
     Subject, InvalidSubject, "a subject";
     /// A group of users, as the identity provider names it.
     Group, InvalidGroup, "a group";
+    /// What an operator writes beside a thing: whose it is, what it is for.
+    Note, InvalidNote, "a note";
 }
 
 /// Control characters, and the format characters that reorder or hide text on a terminal or a page.

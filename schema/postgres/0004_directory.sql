@@ -100,3 +100,40 @@ ALTER TABLE operator ADD COLUMN role TEXT COLLATE "C" NOT NULL DEFAULT 'admin';
 ALTER TABLE operator ADD COLUMN person TEXT COLLATE "C";
 -- The person behind the operator who made the stop, where it is known.
 ALTER TABLE emergency_stop ADD COLUMN person TEXT COLLATE "C";
+
+-- Agents: see spec/agents.md. Who answers for one, and what it is for.
+ALTER TABLE agent ADD COLUMN owner TEXT COLLATE "C";
+ALTER TABLE agent ADD COLUMN purpose TEXT COLLATE "C";
+-- Keys that agents had before the one in `agent`. Each counts until its time, and is never given to anybody again.
+CREATE TABLE agent_key_before (
+    key TEXT COLLATE "C" PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL,
+    until BIGINT NOT NULL
+);
+CREATE INDEX agent_key_before_agent ON agent_key_before (tenant, agent);
+-- When agents last proved who they are, to the minute.
+CREATE TABLE agent_seen (
+    tenant TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, agent)
+);
+-- Codes with which agents register themselves.
+CREATE TABLE enrolment_code (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    secret_sha256 BYTEA NOT NULL UNIQUE,
+    tenant TEXT COLLATE "C" NOT NULL,
+    -- The agent's name, or how it begins.
+    name TEXT COLLATE "C" NOT NULL,
+    is_prefix BOOLEAN NOT NULL,
+    owner TEXT COLLATE "C",
+    purpose TEXT COLLATE "C",
+    -- What the agent is granted at once, as JSON; null for nothing.
+    granted TEXT COLLATE "C",
+    uses_left BIGINT NOT NULL,
+    expires BIGINT NOT NULL,
+    made_by TEXT COLLATE "C" NOT NULL
+);
+GRANT SELECT, INSERT, UPDATE ON agent_key_before, agent_seen TO writ_authority;
+GRANT SELECT, INSERT, UPDATE, DELETE ON enrolment_code TO writ_authority;

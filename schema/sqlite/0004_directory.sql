@@ -97,3 +97,38 @@ ALTER TABLE operator ADD COLUMN role TEXT NOT NULL DEFAULT 'admin';
 ALTER TABLE operator ADD COLUMN person TEXT;
 -- The person behind the operator who made the stop, where it is known.
 ALTER TABLE emergency_stop ADD COLUMN person TEXT;
+
+-- Agents: see spec/agents.md. Who answers for one, and what it is for.
+ALTER TABLE agent ADD COLUMN owner TEXT;
+ALTER TABLE agent ADD COLUMN purpose TEXT;
+-- Keys that agents had before the one in `agent`. Each counts until its time, and is never given to anybody again.
+CREATE TABLE agent_key_before (
+    key TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;
+CREATE INDEX agent_key_before_agent ON agent_key_before (tenant, agent);
+-- When agents last proved who they are, to the minute.
+CREATE TABLE agent_seen (
+    tenant TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, agent)
+) STRICT;
+-- Codes with which agents register themselves.
+CREATE TABLE enrolment_code (
+    id TEXT PRIMARY KEY,
+    secret_sha256 BLOB NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,
+    -- The agent's name, or how it begins.
+    name TEXT NOT NULL,
+    is_prefix INTEGER NOT NULL,
+    owner TEXT,
+    purpose TEXT,
+    -- What the agent is granted at once, as JSON; null for nothing.
+    granted TEXT,
+    uses_left INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    made_by TEXT NOT NULL
+) STRICT;

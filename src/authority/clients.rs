@@ -53,15 +53,11 @@ impl Authority {
     pub async fn agent_client(&self, client: &ClientCredentials, endpoint: &str) -> Result<Agent, IssueError> {
         let now = self.now();
         let assertion = self.read_assertion(client, endpoint, now)?;
-        let found = match assertion.kid {
-            Some(key) => self.store.agent_by_key(&key).await?,
-            None => self.store.agents(&assertion.tenant).await?.into_iter().find(|agent| agent.name == assertion.agent),
-        };
-        let agent = found.filter(|agent| agent.name == assertion.agent && agent.tenant == assertion.tenant);
-        let agent = agent.filter(|agent| assertion.is_by(&agent.key)).ok_or_else(not_registered)?;
+        let agent = self.agent_that_signed(&assertion, now).await?.ok_or_else(not_registered)?;
         if agent.status == AgentStatus::Disabled {
             return Err(IssueError::Client(AuthorityError::Disabled(agent.name).to_string()));
         }
+        self.seen.agent(&agent.tenant, &agent.name, now);
         self.use_assertion(&assertion, &agent.key, now).await?;
         Ok(agent)
     }

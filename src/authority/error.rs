@@ -40,7 +40,7 @@ pub enum AuthorityError {
     #[error("your role is `{0}`, which reads and changes nothing: ask an operator whose role is `admin`")]
     NotForRole(Role),
     /// Too many wrong secrets in a short time.
-    #[error("too many requests with a wrong operator secret: wait a second")]
+    #[error("too many requests with a wrong secret or code: wait a second")]
     TooManyFailures,
     /// No user's token.
     #[error("send `Authorization: Bearer <token>`, your own ID token from your identity provider")]
@@ -156,6 +156,12 @@ pub enum AuthorityError {
     /// A join ticket that buys nothing.
     #[error("the join ticket was used, has expired or was replaced: make a new one with `writ edge ticket`")]
     TicketRefused,
+    /// An enrolment code that buys nothing.
+    #[error("the enrolment code is wrong, used up or over: ask an operator for one, made with `writ agent code`")]
+    EnrolmentRefused,
+    /// An agent asks for another key, and what it proved is not its present one.
+    #[error("that is no agent's present key: sign with the key that `writ agent show` lists first")]
+    UnknownAgentKey,
     /// What an edge shipped contradicts what it shipped before.
     #[error("the records differ from those that are stored, or leave a gap: ship from the stored head on")]
     AuditConflict,
@@ -222,6 +228,8 @@ impl AuthorityError {
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy"),
             Self::UnknownEdge => (S::FORBIDDEN, refusal::UNKNOWN_EDGE),
             Self::TicketRefused => (S::NOT_FOUND, refusal::TICKET_REFUSED),
+            Self::EnrolmentRefused => (S::FORBIDDEN, "enrolment_refused"),
+            Self::UnknownAgentKey => (S::FORBIDDEN, "unknown_agent_key"),
             Self::AuditConflict => (S::CONFLICT, refusal::AUDIT_CONFLICT),
             Self::LogWentBack => (S::SERVICE_UNAVAILABLE, "log_went_back"),
             Self::Token(_) => (S::FORBIDDEN, "invalid_token"),

@@ -113,7 +113,8 @@ fn fresh_operator(
     created: Timestamp,
 ) -> Result<Operator, AuthorityError> {
     if name.is_signed_in() || person.as_ref().is_some_and(|person| !person.is_signed_in()) {
-        let message = "`name` is a name without `:`, and `person` the name of somebody who signs in, `<provider>:<user>`";
+        let message =
+            "`name` is a name without `:`, and `person` the name of somebody who signs in, `<provider>:<user>`";
         return Err(AuthorityError::Malformed(message.into()));
     }
     Ok(Operator { name, role, person, secret_sha256: sha256(secret.expose().as_bytes()), created })
@@ -229,13 +230,13 @@ impl Authority {
     /// The operator with this secret.
     pub async fn operator(&self, secret: &str) -> Result<Caller, AuthorityError> {
         let now = self.clock.monotonic();
-        if self.seen.too_many_failures(now) {
+        if self.seen.operators.too_many(now) {
             return Err(AuthorityError::TooManyFailures);
         }
         // Looked up by hash: how long that takes tells nothing about the secret.
         let found = self.store.operator_by_secret(&sha256(secret.as_bytes())).await?;
         if found.is_none() {
-            self.seen.failed(now);
+            self.seen.operators.add(now);
         }
         let caller = found.map(|operator| Caller { name: operator.name, role: operator.role });
         caller.ok_or(AuthorityError::Unauthenticated)

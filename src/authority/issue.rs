@@ -201,11 +201,7 @@ impl Authority {
     ) -> Result<IssueContext, IssueError> {
         let key = match assertion.kid {
             Some(key) => key,
-            None => {
-                let agents = self.store.agents(&assertion.tenant).await?;
-                let named = agents.into_iter().find(|agent| agent.name == assertion.agent);
-                named.ok_or_else(not_registered)?.key
-            }
+            None => self.agent_that_signed(assertion, now).await?.ok_or_else(not_registered)?.key,
         };
         // Checked before the store is asked: a stranger costs one signature.
         if !assertion.is_by(&key) {
@@ -215,12 +211,14 @@ impl Authority {
             Err(StoreError::NotFound(_)) => return Err(not_registered()),
             other => other?,
         };
-        if context.agent.name != assertion.agent || context.agent.tenant != assertion.tenant {
+        let same = context.agent.name == assertion.agent && context.agent.tenant == assertion.tenant;
+        if !same || !context.agent.key_counts(now) {
             return Err(not_registered());
         }
         if context.agent.status == AgentStatus::Disabled {
             return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
         }
+        self.seen.agent(&context.agent.tenant, &context.agent.name, now);
         self.use_assertion(assertion, &key, now).await?;
         if context.stopped {
             return Err(AuthorityError::Stopped.into());

@@ -22,12 +22,14 @@ use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::Keyring;
 
+pub mod agent_keys;
 pub mod agents;
 pub mod assertion;
 pub mod catalog;
 pub mod clients;
 pub mod credentials;
 pub mod edges;
+pub mod enrolment;
 pub mod error;
 pub mod exchange;
 pub mod explain;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::authority::AuthorityError;
 use crate::clock::{Monotonic, Timestamp};
-use crate::id::{Subject, TenantName};
+use crate::id::{AgentName, Subject, TenantName};
 use crate::token::proof::{Proof, ProofId};
 
 /// The most proofs that are remembered at one time.
@@ -18,6 +18,8 @@ const FAILURE_WINDOW: Duration = Duration::from_secs(1);
 /// The most revocations of one user within one [`USER_WINDOW`]: each of them stays in the log for a day.
 const USER_REVOCATIONS_MAX: u32 = 20;
 const USER_WINDOW: Duration = Duration::from_secs(60);
+/// How often it is written down which agents were seen.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
 /// The most that one [`Quota`] counts at one time.
 const COUNTED_MAX: usize = 65_536;
 
@@ -64,20 +66,58 @@ impl<K: Eq + Hash> Quota<K> {
     }
 }
 
+/// How often somebody lately showed a secret that nobody has.
+#[derive(Default)]
+pub(super) struct Failures(Mutex<Option<(Monotonic, u32)>>);
+
+impl Failures {
+    /// One more was wrong.
+    pub(super) fn add(&self, now: Monotonic) {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures = match *failures {
+            Some((since, count)) if now.since(since) < FAILURE_WINDOW => Some((since, count.saturating_add(1))),
+            _ => Some((now, 1)),
+        };
+    }
+
+    /// Whether so many were wrong that none is looked at.
+    pub(super) fn too_many(&self, now: Monotonic) -> bool {
+        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.is_some_and(|(since, count)| count >= FAILURES_MAX && now.since(since) < FAILURE_WINDOW)
+    }
+}
+
 /// Proofs of edges within their window, and failed logins.
 ///
 /// Of one process: a proof can be replayed at another replica. That is harmless, because the messages are idempotent and the
 /// answer's signature is over the proof's id, so an edge takes it for no other message.
 pub(super) struct Seen {
     proofs: Mutex<HashMap<ProofId, Timestamp>>,
-    failures: Mutex<Option<(Monotonic, u32)>>,
+    /// Operators whose secret was wrong.
+    pub(super) operators: Failures,
+    /// Agents whose enrolment code was wrong.
+    pub(super) codes: Failures,
     users: Quota<(TenantName, Subject)>,
+    agents: Mutex<AgentsSeen>,
+}
+
+/// When agents were seen here: those of this minute, which are to be written down, and when that was done last.
+#[derive(Default)]
+struct AgentsSeen {
+    lately: HashMap<(TenantName, AgentName), Timestamp>,
+    noted: Option<Monotonic>,
 }
 
 impl Default for Seen {
     fn default() -> Self {
         let users = Quota::new(USER_REVOCATIONS_MAX, USER_WINDOW);
-        Self { proofs: Mutex::default(), failures: Mutex::default(), users }
+        Self {
+            proofs: Mutex::default(),
+            operators: Failures::default(),
+            codes: Failures::default(),
+            users,
+            agents: Mutex::default(),
+        }
     }
 }
 
@@ -111,24 +151,35 @@ impl Seen {
         })
     }
 
+    /// An agent proved who it is.
+    pub(super) fn agent(&self, tenant: &TenantName, agent: &AgentName, now: Timestamp) {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (tenant.clone(), agent.clone());
+        // Of more within a minute, some are not noted: nothing depends on it.
+        if agents.lately.len() < COUNTED_MAX || agents.lately.contains_key(&key) {
+            agents.lately.insert(key, now);
+        }
+    }
+
+    /// When an agent was seen here, if that is not written down yet.
+    pub(super) fn agent_seen(&self, tenant: &TenantName, agent: &AgentName) -> Option<Timestamp> {
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.lately.get(&(tenant.clone(), agent.clone())).copied()
+    }
+
+    /// The agents to be noted, once a minute.
+    pub(super) fn agents_to_note(&self, now: Monotonic) -> Vec<(TenantName, AgentName, Timestamp)> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if agents.noted.is_some_and(|noted| now.since(noted) < NOTE_EVERY) {
+            return Vec::new();
+        }
+        agents.noted = Some(now);
+        agents.lately.drain().map(|((tenant, agent), at)| (tenant, agent, at)).collect()
+    }
+
     /// Drops the proofs that could no longer be replayed.
     pub(super) fn forget(&self, now: Timestamp) {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until >= now);
-    }
-
-    /// An operator secret was wrong.
-    pub(super) fn failed(&self, now: Monotonic) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        *failures = match *failures {
-            Some((since, count)) if now.since(since) < FAILURE_WINDOW => Some((since, count.saturating_add(1))),
-            _ => Some((now, 1)),
-        };
-    }
-
-    /// Whether so many were wrong lately that none is looked at.
-    pub(super) fn too_many_failures(&self, now: Monotonic) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.is_some_and(|(since, count)| count >= FAILURES_MAX && now.since(since) < FAILURE_WINDOW)
     }
 }
 
@@ -147,6 +198,20 @@ mod tests {
     }
 
     #[test]
+    fn agents_are_noted_once_a_minute_by_the_latest_moment() {
+        let (seen, at) = (Seen::default(), |s| Monotonic::from_origin(Duration::from_secs(s)));
+        let (tenant, agent): (TenantName, AgentName) = ("acme".parse().unwrap(), "planner".parse().unwrap());
+        seen.agent(&tenant, &agent, Timestamp::from_secs(1));
+        seen.agent(&tenant, &agent, Timestamp::from_secs(2));
+        assert_eq!(seen.agent_seen(&tenant, &agent), Some(Timestamp::from_secs(2)));
+        assert_eq!(seen.agents_to_note(at(0)), [(tenant.clone(), agent.clone(), Timestamp::from_secs(2))]);
+        seen.agent(&tenant, &agent, Timestamp::from_secs(3));
+        assert_eq!(seen.agents_to_note(at(59)), []);
+        assert_eq!(seen.agents_to_note(at(60)).len(), 1);
+        assert_eq!(seen.agents_to_note(at(120)), []);
+    }
+
+    #[test]
     fn each_is_counted_for_a_window_and_apart_from_others() {
         let (quota, at) = (Quota::new(2, Duration::from_secs(60)), |s| Monotonic::from_origin(Duration::from_secs(s)));
         assert_eq!([quota.count("a", at(0)), quota.count("a", at(59))], [Ok(()), Ok(())]);
@@ -156,12 +221,12 @@ mod tests {
 
     #[test]
     fn wrong_secrets_are_limited_and_the_limit_passes() {
-        let (seen, at) = (Seen::default(), |ms| Monotonic::from_origin(Duration::from_millis(ms)));
+        let (failures, at) = (Failures::default(), |ms| Monotonic::from_origin(Duration::from_millis(ms)));
         for _ in 0..FAILURES_MAX {
-            assert!(!seen.too_many_failures(at(0)));
-            seen.failed(at(0));
+            assert!(!failures.too_many(at(0)));
+            failures.add(at(0));
         }
-        assert!(seen.too_many_failures(at(999)));
-        assert!(!seen.too_many_failures(at(1000)));
+        assert!(failures.too_many(at(999)));
+        assert!(!failures.too_many(at(1000)));
     }
 }

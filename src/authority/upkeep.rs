@@ -67,7 +67,7 @@ impl Authority {
         self.owed(0).await?;
         self.log.forget_some(now);
         self.seen.forget(now);
-        Ok(())
+        self.note_agents_seen().await
     }
 
     /// Removes from the store some of what is over; answers whether there may be more. Any number of replicas may at once.

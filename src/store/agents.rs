@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Change;
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, GrantId, ServiceName, Subject, TenantName};
+use crate::id::{AgentName, BlockId, GrantId, Note, ServiceName, Subject, TenantName};
 use crate::key::PublicKey;
 use crate::policy::Grant;
 use crate::revocation::Entry;
@@ -18,12 +18,25 @@ pub struct Agent {
     pub tenant: TenantName,
     /// Its name, unique in the tenant.
     pub name: AgentName,
-    /// Its public key, unique in the installation.
+    /// Its public key, unique in the installation. Where an agent is found by a key that was replaced, that key.
     pub key: PublicKey,
+    /// The last moment that this key counts, if it was replaced.
+    pub key_until: Option<Timestamp>,
     /// Whether it may be issued writs.
     pub status: AgentStatus,
     /// When it was registered.
     pub created: Timestamp,
+    /// Who answers for it.
+    pub owner: Option<Note>,
+    /// What it is for.
+    pub purpose: Option<Note>,
+}
+
+impl Agent {
+    /// Whether [`Self::key`] counts.
+    pub fn key_counts(&self, now: Timestamp) -> bool {
+        self.key_until.is_none_or(|until| now <= until)
+    }
 }
 
 /// Whether an agent may be issued writs.
@@ -81,13 +94,13 @@ pub struct IssuedWrit {
 /// Agents, grants and issuance.
 #[async_trait]
 pub trait Agents: Send + Sync {
-    /// Registers an agent. A name or key that exists, in whatever status, is a conflict.
+    /// Registers an agent. A name that exists, in whatever status, and a key that any agent has or ever had, is a conflict.
     async fn register_agent(&self, agent: &Agent, event: &Change) -> Result<(), StoreError>;
 
     /// A tenant's agents by name.
     async fn agents(&self, tenant: &TenantName) -> Result<Vec<Agent>, StoreError>;
 
-    /// The agent that holds this key, in whatever status.
+    /// The agent that has this key, or ever had it, in whatever status.
     async fn agent_by_key(&self, key: &PublicKey) -> Result<Option<Agent>, StoreError>;
 
     /// Disables an agent and revokes what it was issued, in one transaction. Twice is not an error: the entry is the first one's.
@@ -99,6 +112,27 @@ pub trait Agents: Send + Sync {
         at: Timestamp,
         event: &Change,
     ) -> Result<Entry, StoreError>;
+
+    /// Lets a disabled agent be issued writs again. What was revoked stays revoked. Of one that is active nothing changes, and no
+    /// record is left.
+    async fn enable_agent(
+        &self,
+        tenant: &TenantName,
+        name: &AgentName,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<(), StoreError>;
+
+    /// Replaces what is written beside an agent.
+    async fn describe_agent(
+        &self,
+        tenant: &TenantName,
+        name: &AgentName,
+        owner: Option<&Note>,
+        purpose: Option<&Note>,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<(), StoreError>;
 
     /// Adds a grant to an agent that exists.
     async fn add_grant(&self, grant: &Grant, at: Timestamp, event: &Change) -> Result<(), StoreError>;
@@ -117,7 +151,7 @@ pub trait Agents: Send + Sync {
     ) -> Result<Entry, StoreError>;
 
     /// The agent with this key, its grants, the log's head, and whether a stop or the suspension of `subject` forbids to
-    /// issue, all of one moment. `NotFound` if no agent has the key.
+    /// issue, all of one moment. `NotFound` if no agent has the key, or ever had it.
     async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError>;
 
     /// Records an issued writ.

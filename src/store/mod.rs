@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub mod agent_keys;
 pub mod agents;
 pub mod audit;
 pub mod catalog;
 pub mod credentials;
 pub mod directory;
 pub mod edges;
+pub mod enrolment;
 pub mod installation;
 pub mod reach;
 pub mod receipts;
@@ -35,6 +37,7 @@ use hint::Hint;
 use sql::SqlStore;
 use url::Place;
 
+pub use agent_keys::{AgentKeys, KeyBefore, KeyRotation, Rotated};
 pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
 pub use audit::{AuditLog, AuditQuery};
 pub use catalog::{CatalogStore, StoredCatalog};
@@ -44,6 +47,7 @@ pub use directory::{
     UserStanding,
 };
 pub use edges::{Edge, Edges, JoinTicket, Registered};
+pub use enrolment::{EnrolmentCode, EnrolmentGrant, EnrolmentNames, Enrolments};
 pub use installation::{Installation, Installations, InvalidRole, Operator, OperatorRemoval, Role, RootKeyRecord};
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
@@ -59,6 +63,8 @@ pub trait Store:
     Health
     + Installations
     + Agents
+    + AgentKeys
+    + Enrolments
     + CatalogStore
     + Credentials
     + Revocations

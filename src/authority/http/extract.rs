@@ -21,7 +21,7 @@ use crate::store::Role;
 use crate::token::proof::ProofError;
 
 /// The longest JSON body in bytes.
-const JSON_BYTES_MAX: usize = 64 << 10;
+pub(super) const JSON_BYTES_MAX: usize = 64 << 10;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// The longest operator secret that is looked at.
@@ -174,7 +174,8 @@ fn object(bytes: &[u8]) -> Result<&[u8], AuthorityError> {
 
 /// Reads JSON; the message says where it is wrong.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AuthorityError> {
-    serde_json::from_slice(object(bytes)?).map_err(|error| AuthorityError::Malformed(format!("the body does not fit: {error}")))
+    serde_json::from_slice(object(bytes)?)
+        .map_err(|error| AuthorityError::Malformed(format!("the body does not fit: {error}")))
 }
 
 /// The query.

@@ -20,6 +20,7 @@ mod audit;
 mod credentials;
 mod edge;
 mod edges;
+mod enrolment;
 mod explain;
 mod extract;
 mod grants;
@@ -37,6 +38,8 @@ mod stop;
 mod token;
 mod witness;
 
+pub use agents::OWN_KEY_PATH;
+pub use enrolment::ENROL_PATH;
 pub use oauth::{INTROSPECT_PATH, REVOKE_PATH};
 pub use problem::Problem;
 pub use witness::WITNESS_PATH;
@@ -83,7 +86,15 @@ impl utoipa::Modify for Schemes {
 fn routes() -> OpenApiRouter<Arc<Authority>> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(agents::register, agents::list))
+        .routes(routes!(agents::show))
+        .routes(routes!(agents::describe))
         .routes(routes!(agents::disable))
+        .routes(routes!(agents::enable))
+        .routes(routes!(agents::rotate))
+        .routes(routes!(agents::rotate_own))
+        .routes(routes!(enrolment::add, enrolment::list))
+        .routes(routes!(enrolment::remove))
+        .routes(routes!(enrolment::enrol))
         .routes(routes!(grants::add, grants::list))
         .routes(routes!(grants::remove))
         .routes(routes!(services::list))

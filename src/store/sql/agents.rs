@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::SqlStore;
+use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, GrantId, Subject, TenantName};
+use crate::id::{AgentName, BlockId, GrantId, Note, Subject, TenantName};
 use crate::key::PublicKey;
 use crate::policy::Grant;
 use crate::policy::grant::GrantSubject;
@@ -20,17 +20,117 @@ const CLEARED_MAX: u64 = 1000;
 pub(super) const USE_ONCE: &str = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
      DO UPDATE SET until = excluded.until WHERE used_id.until < $3 RETURNING until";
 
-fn agent(row: &mut Row) -> Result<Agent, StoreError> {
+/// The columns that [`agent`] reads, for an agent with the key that it has.
+pub(super) const AGENT: &str =
+    "a.tenant, a.name, a.key, CAST(NULL AS BIGINT), a.disabled_seq, a.created, a.owner, a.purpose";
+/// The same for an agent found by a key that it had before.
+pub(super) const AGENT_BEFORE: &str = "a.tenant, a.name, k.key, k.until, a.disabled_seq, a.created, a.owner, a.purpose";
+/// Where such agents are, by their key or by their name.
+pub(super) const BEFORE: &str = "agent_key_before k JOIN agent a ON a.tenant = k.tenant AND a.name = k.agent";
+
+pub(super) fn agent(row: &mut Row) -> Result<Agent, StoreError> {
     Ok(Agent {
         tenant: row.parse()?,
         name: row.parse()?,
         key: row.parse()?,
+        key_until: row.time_or_null()?,
         status: match row.int_or_null::<u64>()? {
             None => AgentStatus::Active,
             Some(_) => AgentStatus::Disabled,
         },
         created: row.time()?,
+        owner: row.parse_or_null()?,
+        purpose: row.parse_or_null()?,
     })
+}
+
+impl Write<'_> {
+    /// Adds an agent whose name and key nobody has or had.
+    pub(super) async fn insert_agent(&mut self, agent: &Agent) -> Result<(), StoreError> {
+        self.conflict("an agent of that name or key");
+        self.key_is_new(&agent.key).await?;
+        let sql = "INSERT INTO agent (tenant, name, key, disabled_seq, created, owner, purpose) \
+                   VALUES ($1, $2, $3, NULL, $4, $5, $6) RETURNING name";
+        let params = vec![
+            text(&agent.tenant),
+            text(&agent.name),
+            text(&agent.key),
+            time(agent.created),
+            text_or_null(agent.owner.as_ref()),
+            text_or_null(agent.purpose.as_ref()),
+        ];
+        // Now, not at the commit: a grant may follow.
+        self.finds(sql, params).await.map(drop)
+    }
+
+    /// Refuses a key that an agent had before.
+    pub(super) async fn key_is_new(&mut self, key: &PublicKey) -> Result<(), StoreError> {
+        if self.finds("SELECT 1 FROM agent_key_before WHERE key = $1", vec![text(key)]).await? {
+            return Err(StoreError::Conflict("an agent of that name or key"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_grant(&mut self, grant: &Grant) -> Result<(), StoreError> {
+        let position = self.position();
+        self.change(
+            "INSERT INTO agent_grant (id, position, tenant, agent, subject, user_group, capabilities, ttl_s_max, depth_max, \
+             bearer, proof_covers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            vec![
+                text(&grant.id),
+                count(position),
+                text(&grant.tenant),
+                text(&grant.to.agent),
+                text_or_null(grant.to.subject.as_ref()),
+                text_or_null(grant.to.group.as_ref()),
+                json(&grant.capabilities)?,
+                count(grant.ttl_s_max.into()),
+                count(grant.depth_max.into()),
+                Value::Bool(grant.bearer),
+                json(&grant.proof_covers)?,
+            ],
+        );
+        Ok(())
+    }
+}
+
+impl SqlStore {
+    /// The context of an agent that stands in `from` by its key.
+    async fn context(
+        &self,
+        columns: &str,
+        from: &str,
+        key: &PublicKey,
+        subject: Option<&Subject>,
+    ) -> Result<Option<IssueContext>, StoreError> {
+        // One statement: agent, grants, head, suspension and stop are of one moment without a transaction.
+        let sql = format!(
+            "SELECT h.revocation_seq, u.seq, s.seq, {columns}, g.id, g.tenant, \
+             g.agent, g.subject, g.user_group, g.capabilities, g.ttl_s_max, g.depth_max, g.bearer, g.proof_covers \
+             FROM {from} CROSS JOIN heads h \
+             LEFT JOIN suspended_user u ON u.tenant = a.tenant AND u.subject = $2 \
+             LEFT JOIN emergency_stop s ON s.one = 1 LEFT JOIN agent_grant g ON g.tenant = a.tenant AND g.agent = a.name \
+             WHERE {key} = $1 ORDER BY g.position",
+            key = if from == BEFORE { "k.key" } else { "a.key" },
+        );
+        let mut context: Option<IssueContext> = None;
+        for row in self.read(&sql, vec![text(key), text_or_null(subject)]).await? {
+            let mut row = row.of("agent");
+            let (epoch, suspended_at, stopped_at) = (row.int()?, row.int_or_null::<u64>()?, row.int_or_null::<u64>()?);
+            let agent = agent(&mut row)?;
+            let context = context.get_or_insert_with(|| IssueContext {
+                agent,
+                grants: Vec::new(),
+                epoch,
+                suspended: suspended_at.is_some(),
+                stopped: stopped_at.is_some(),
+            });
+            if !row.next_is_null() {
+                context.grants.push(grant(&mut row.of("agent_grant"))?);
+            }
+        }
+        Ok(context)
+    }
 }
 
 fn grant(row: &mut Row) -> Result<Grant, StoreError> {
@@ -66,29 +166,22 @@ pub(super) fn issued_writ(row: &mut Row) -> Result<IssuedWrit, StoreError> {
 impl Agents for SqlStore {
     async fn register_agent(&self, agent: &Agent, event: &Change) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        write.conflict("an agent of that name or key");
-        write.change(
-            "INSERT INTO agent (tenant, name, key, disabled_seq, created) VALUES ($1, $2, $3, $4, $5)",
-            vec![
-                text(&agent.tenant),
-                text(&agent.name),
-                text(&agent.key),
-                // A disabled agent comes about by `disable_agent` only, which knows the entry.
-                Value::Null,
-                time(agent.created),
-            ],
-        );
+        write.insert_agent(agent).await?;
         write.commit(agent.created, event).await
     }
 
     async fn agents(&self, tenant: &TenantName) -> Result<Vec<Agent>, StoreError> {
-        let sql = "SELECT tenant, name, key, disabled_seq, created FROM agent WHERE tenant = $1 ORDER BY name";
-        read_all(self.read(sql, vec![text(tenant)]).await?, "agent", agent)
+        let sql = format!("SELECT {AGENT} FROM agent a WHERE a.tenant = $1 ORDER BY a.name");
+        read_all(self.read(&sql, vec![text(tenant)]).await?, "agent", agent)
     }
 
     async fn agent_by_key(&self, key: &PublicKey) -> Result<Option<Agent>, StoreError> {
-        let sql = "SELECT tenant, name, key, disabled_seq, created FROM agent WHERE key = $1";
-        read_first(self.read(sql, vec![text(key)]).await?, "agent", agent)
+        let sql = format!("SELECT {AGENT} FROM agent a WHERE a.key = $1");
+        if let Some(found) = read_first(self.read(&sql, vec![text(key)]).await?, "agent", agent)? {
+            return Ok(Some(found));
+        }
+        let sql = format!("SELECT {AGENT_BEFORE} FROM {BEFORE} WHERE k.key = $1");
+        read_first(self.read(&sql, vec![text(key)]).await?, "agent_key_before", agent)
     }
 
     async fn disable_agent(
@@ -115,6 +208,43 @@ impl Agents for SqlStore {
         Ok(entry)
     }
 
+    async fn enable_agent(
+        &self,
+        tenant: &TenantName,
+        name: &AgentName,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let params = || vec![text(tenant), text(name)];
+        if !write.finds("SELECT 1 FROM agent WHERE tenant = $1 AND name = $2", params()).await? {
+            return Err(StoreError::NotFound("agent"));
+        }
+        let sql = "UPDATE agent SET disabled_seq = NULL WHERE tenant = $1 AND name = $2 AND disabled_seq IS NOT NULL \
+                   RETURNING name";
+        if !write.finds(sql, params()).await? {
+            return Ok(());
+        }
+        write.commit(at, event).await
+    }
+
+    async fn describe_agent(
+        &self,
+        tenant: &TenantName,
+        name: &AgentName,
+        owner: Option<&Note>,
+        purpose: Option<&Note>,
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let sql = "UPDATE agent SET owner = $3, purpose = $4 WHERE tenant = $1 AND name = $2 RETURNING name";
+        if !write.finds(sql, vec![text(tenant), text(name), text_or_null(owner), text_or_null(purpose)]).await? {
+            return Err(StoreError::NotFound("agent"));
+        }
+        write.commit(at, event).await
+    }
+
     async fn add_grant(&self, grant: &Grant, at: Timestamp, event: &Change) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         write.conflict("a grant of that id");
@@ -122,24 +252,7 @@ impl Agents for SqlStore {
         if !write.finds(sql, vec![text(&grant.tenant), text(&grant.to.agent)]).await? {
             return Err(StoreError::NotFound("agent"));
         }
-        let position = write.position();
-        write.change(
-            "INSERT INTO agent_grant (id, position, tenant, agent, subject, user_group, capabilities, ttl_s_max, depth_max, \
-             bearer, proof_covers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            vec![
-                text(&grant.id),
-                count(position),
-                text(&grant.tenant),
-                text(&grant.to.agent),
-                text_or_null(grant.to.subject.as_ref()),
-                text_or_null(grant.to.group.as_ref()),
-                json(&grant.capabilities)?,
-                count(grant.ttl_s_max.into()),
-                count(grant.depth_max.into()),
-                Value::Bool(grant.bearer),
-                json(&grant.proof_covers)?,
-            ],
-        );
+        write.insert_grant(grant)?;
         write.commit(at, event).await
     }
 
@@ -175,30 +288,10 @@ impl Agents for SqlStore {
     }
 
     async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError> {
-        // One statement: agent, grants, head, suspension and stop are of one moment without a transaction.
-        let sql = "SELECT h.revocation_seq, u.seq, s.seq, a.tenant, a.name, a.key, a.disabled_seq, a.created, g.id, g.tenant, \
-                   g.agent, g.subject, g.user_group, g.capabilities, g.ttl_s_max, g.depth_max, g.bearer, g.proof_covers \
-                   FROM agent a CROSS JOIN heads h \
-                   LEFT JOIN suspended_user u ON u.tenant = a.tenant AND u.subject = $2 \
-                   LEFT JOIN emergency_stop s ON s.one = 1 LEFT JOIN agent_grant g ON g.tenant = a.tenant AND g.agent = a.name \
-                   WHERE a.key = $1 ORDER BY g.position";
-        let mut context: Option<IssueContext> = None;
-        for row in self.read(sql, vec![text(key), text_or_null(subject)]).await? {
-            let mut row = row.of("agent");
-            let (epoch, suspended_at, stopped_at) = (row.int()?, row.int_or_null::<u64>()?, row.int_or_null::<u64>()?);
-            let agent = agent(&mut row)?;
-            let context = context.get_or_insert_with(|| IssueContext {
-                agent,
-                grants: Vec::new(),
-                epoch,
-                suspended: suspended_at.is_some(),
-                stopped: stopped_at.is_some(),
-            });
-            if !row.next_is_null() {
-                context.grants.push(grant(&mut row.of("agent_grant"))?);
-            }
+        if let Some(context) = self.context(AGENT, "agent a", key, subject).await? {
+            return Ok(context);
         }
-        context.ok_or(StoreError::NotFound("agent"))
+        self.context(AGENT_BEFORE, BEFORE, key, subject).await?.ok_or(StoreError::NotFound("agent"))
     }
 
     async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError> {

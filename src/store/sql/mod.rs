@@ -13,6 +13,7 @@ use crate::store::database::{Database, DbError, Row, Statement, Transaction, Val
 use crate::store::hint::Hint;
 use crate::store::{Fence, Health, StoreError};
 
+mod agent_keys;
 mod agents;
 mod audit;
 mod catalog;
@@ -20,6 +21,7 @@ mod credentials;
 mod directory;
 mod edges;
 mod groups;
+mod enrolment;
 mod installation;
 mod reach;
 mod receipts;

@@ -3,6 +3,7 @@
 //! What counts as failure: an answer that is not the one documented, a change that an error left behind, a receipt before
 //! every edge has it.
 
+mod agents;
 mod edges;
 mod explain;
 mod faults;

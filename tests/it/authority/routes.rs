@@ -21,6 +21,9 @@ const OPEN: &[(&str, &str)] = &[
     ("post", "/oauth/revoke"),
     // Its callers are relying services: `oauth.rs`.
     ("post", "/oauth/introspect"),
+    // Their callers are agents, and whoever has an enrolment code: `agents.rs`.
+    ("post", "/v1/agent/key"),
+    ("post", "/v1/agent/enrol"),
     // Its callers are holders: `witness.rs`.
     ("post", "/v1/revocations/witness"),
     // Their callers are edges: `edges.rs`.

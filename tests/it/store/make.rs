@@ -44,7 +44,16 @@ pub(crate) fn event() -> Change {
 }
 
 pub(crate) fn agent(text: &str, n: u8) -> Agent {
-    Agent { tenant: name("acme"), name: name(text), key: key(n), status: AgentStatus::Active, created: AT }
+    Agent {
+        tenant: name("acme"),
+        name: name(text),
+        key: key(n),
+        key_until: None,
+        status: AgentStatus::Active,
+        created: AT,
+        owner: None,
+        purpose: None,
+    }
 }
 
 pub(crate) fn grant(n: u8, agent: &str) -> Grant {

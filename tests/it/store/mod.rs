@@ -9,6 +9,7 @@ use writ::store::{Store, StoreUrl};
 
 use crate::support::postgres;
 
+mod agent_keys;
 mod agents;
 mod audit;
 mod catalog;

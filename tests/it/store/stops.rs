@@ -81,7 +81,10 @@ async fn everything_is_stopped_until_another_operator_lifts_it(db: &Database) {
     assert_eq!(db.store.stop().await.unwrap(), None);
     assert!(matches!(lift("otto").await, Err(StoreError::NotFound("stop to lift"))));
     let entry = db.store.revoke(&everything(), &event()).await.unwrap();
-    assert_eq!(db.store.stop().await.unwrap(), Some(Stop { seq: entry.seq, at: AT, by: Some(name("olga")), person: None }));
+    assert_eq!(
+        db.store.stop().await.unwrap(),
+        Some(Stop { seq: entry.seq, at: AT, by: Some(name("olga")), person: None })
+    );
     assert_eq!(lift("olga").await.unwrap(), Lift::SameOperator);
     assert!(matches!(lift("nobody").await, Err(StoreError::NotFound("operator"))));
     assert!(db.store.stop().await.unwrap().is_some());
