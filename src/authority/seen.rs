@@ -95,6 +95,8 @@ pub(super) struct Seen {
     proofs: Mutex<HashMap<ProofId, Timestamp>>,
     /// Operators whose secret was wrong.
     pub(super) operators: Failures,
+    /// Clients that provision whose secret was wrong.
+    pub(super) provisioners: Failures,
     /// Agents whose enrolment code was wrong.
     pub(super) codes: Failures,
     users: Quota<(TenantName, Subject)>,
@@ -114,6 +116,7 @@ impl Default for Seen {
         Self {
             proofs: Mutex::default(),
             operators: Failures::default(),
+            provisioners: Failures::default(),
             codes: Failures::default(),
             users,
             agents: Mutex::default(),

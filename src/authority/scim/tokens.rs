@@ -19,7 +19,7 @@ impl Authority {
     /// The client with this secret.
     pub async fn scim_client(&self, secret: &str) -> Result<Provisioner, AuthorityError> {
         let now = self.clock.monotonic();
-        if self.seen.too_many_failures(now) {
+        if self.seen.provisioners.too_many(now) {
             return Err(AuthorityError::TooManyFailures);
         }
         // Looked up by hash: how long that takes tells nothing about the secret.
@@ -28,7 +28,7 @@ impl Authority {
             false => None,
         };
         let Some(token) = found else {
-            self.seen.failed(now);
+            self.seen.provisioners.add(now);
             return Err(AuthorityError::NoScimToken);
         };
         let terms = self.terms.providers.iter().find(|terms| terms.name == token.provider);
