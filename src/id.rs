@@ -202,6 +202,17 @@ ids! {
     ScimTokenId, "a SCIM token's id";
 }
 
+impl TenantName {
+    /// The tenant of whatever names none.
+    pub const DEFAULT: &str = "default";
+}
+
+impl Default for TenantName {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
 macro_rules! foreign_names {
     ($($(#[$doc:meta])* $type:ident, $error:ident, $kind:literal;)*) => {$(
         $(#[$doc])*

@@ -19,9 +19,6 @@ pub const AHEAD_S_MAX: i64 = 5;
 /// The longest `jti` in bytes.
 pub const JTI_BYTES_MAX: usize = 256;
 
-/// The tenant of a client id that names none.
-pub const DEFAULT_TENANT: &str = "default";
-
 /// An assertion in its parts, within its time and for this authority. Its signature is unchecked.
 #[derive(Debug)]
 pub struct Assertion {
@@ -62,7 +59,7 @@ impl Assertion {
         if claims.text("sub").as_deref() != Some(&client) {
             return Err(InvalidAssertion("`sub` must equal `iss`, the client id"));
         }
-        let (tenant, agent) = client.split_once('/').unwrap_or((DEFAULT_TENANT, &client));
+        let (tenant, agent) = client.split_once('/').unwrap_or((TenantName::DEFAULT, &client));
         let no_client = |_| InvalidAssertion("`iss` is not a client id: use the agent's name, or `<tenant>/<agent>`");
         let (tenant, agent) = (tenant.parse().map_err(no_client)?, agent.parse().map_err(no_client)?);
         check_audience(&claims, audiences)?;

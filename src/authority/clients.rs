@@ -7,9 +7,9 @@ use crate::authority::assertion::{Assertion, InvalidAssertion};
 use crate::authority::issue::{IssueError, not_registered};
 use crate::authority::{Authority, AuthorityError, change, change_with};
 use crate::clock::Timestamp;
-use crate::id::{AudienceName, OperatorName, RelyingName, TenantName};
+use crate::id::{AudienceName, OperatorName, RelyingName, Subject, TenantName};
 use crate::key::PublicKey;
-use crate::store::{Agent, AgentStatus, RelyingService};
+use crate::store::{Agent, AgentStatus, IssueContext, RelyingService, StoreError};
 
 /// How a client says who it is.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct ClientCredentials {
 
 impl Authority {
     /// Reads the assertion of a request to `endpoint`. Its signature is unchecked.
-    pub(super) fn read_assertion(
+    fn read_assertion(
         &self,
         client: &ClientCredentials,
         endpoint: &str,
@@ -36,12 +36,7 @@ impl Authority {
     }
 
     /// Uses up an assertion that `key` signed.
-    pub(super) async fn use_assertion(
-        &self,
-        assertion: &Assertion,
-        key: &PublicKey,
-        now: Timestamp,
-    ) -> Result<(), IssueError> {
+    async fn use_assertion(&self, assertion: &Assertion, key: &PublicKey, now: Timestamp) -> Result<(), IssueError> {
         let (id, until) = assertion.single_use(key);
         if !self.store.use_once(&id, until, now).await? {
             return Err(InvalidAssertion("it was used before: make a fresh one for each request").into());
@@ -51,15 +46,40 @@ impl Authority {
 
     /// The agent that calls `endpoint`. The assertion is used up.
     pub async fn agent_client(&self, client: &ClientCredentials, endpoint: &str) -> Result<Agent, IssueError> {
-        let now = self.now();
+        Ok(self.known_agent(client, endpoint, None, self.now()).await?.agent)
+    }
+
+    /// The agent that calls `endpoint`, with what it was granted and whether `subject` is suspended. The assertion is used up.
+    pub(super) async fn known_agent(
+        &self,
+        client: &ClientCredentials,
+        endpoint: &str,
+        subject: Option<&Subject>,
+        now: Timestamp,
+    ) -> Result<IssueContext, IssueError> {
         let assertion = self.read_assertion(client, endpoint, now)?;
-        let agent = self.agent_that_signed(&assertion, now).await?.ok_or_else(not_registered)?;
-        if agent.status == AgentStatus::Disabled {
-            return Err(IssueError::Client(AuthorityError::Disabled(agent.name).to_string()));
+        let key = match assertion.kid {
+            Some(key) => key,
+            None => self.agent_that_signed(&assertion, now).await?.ok_or_else(not_registered)?.key,
+        };
+        // Before the store is asked about a key: a stranger costs one signature.
+        if !assertion.is_by(&key) {
+            return Err(not_registered());
         }
-        self.seen.agent(&agent.tenant, &agent.name, now);
-        self.use_assertion(&assertion, &agent.key, now).await?;
-        Ok(agent)
+        let context = match self.store.issue_context(&key, subject).await {
+            Err(StoreError::NotFound(_)) => return Err(not_registered()),
+            other => other?,
+        };
+        let same = context.agent.name == assertion.agent && context.agent.tenant == assertion.tenant;
+        if !same || !context.agent.key_counts(now) {
+            return Err(not_registered());
+        }
+        if context.agent.status == AgentStatus::Disabled {
+            return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
+        }
+        self.seen.agent(&context.agent.tenant, &context.agent.name, now);
+        self.use_assertion(&assertion, &key, now).await?;
+        Ok(context)
     }
 
     /// The relying service that calls `endpoint`. The assertion is used up.

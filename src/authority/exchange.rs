@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::authority::Authority;
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
+use crate::authority::{Authority, is_client_id};
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, Group};
 use crate::identity::{IdentityError, TokenKind, VerifiedIdentity};
@@ -42,14 +42,13 @@ impl Authority {
     pub async fn exchange(&self, exchange: ExchangeRequest) -> Result<Issued, IssueError> {
         let now = self.now();
         let ExchangeRequest { request, subject_token, kind, resource } = exchange;
-        let assertion = self.assertion(&request, now)?;
+        let context = self.asking_agent(&request, None, now).await?;
         let audience = self.audience_at(request.audience.clone(), resource.as_deref()).await?;
-        let context = self.authenticated(&assertion, None, now).await?;
-        if !self.proven_key(&request, &context, &self.token_endpoint(), now).await? {
+        if !self.proven_key(&request, &context, now).await? {
             return Err(IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()));
         }
         let user = self.providers.verify(&context.agent.tenant, &subject_token, kind, now).await?;
-        check_actor(&user, &assertion.client, &context)?;
+        check_actor(&user, &context)?;
         let groups = self.check_login(&user, &context).await?;
 
         let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), &groups);
@@ -124,8 +123,9 @@ impl Authority {
 }
 
 /// Refuses an agent that the token does not let act.
-fn check_actor(user: &VerifiedIdentity, client: &str, context: &IssueContext) -> Result<(), IssueError> {
-    if user.may_act().is_some_and(|actor| actor != client) {
+fn check_actor(user: &VerifiedIdentity, context: &IssueContext) -> Result<(), IssueError> {
+    let agent = &context.agent;
+    if user.may_act().is_some_and(|actor| !is_client_id(actor, &agent.tenant, &agent.name)) {
         return Err(IssueError::User(
             "the user's token names by `may_act` another client that may act for them".into(),
         ));

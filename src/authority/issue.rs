@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::audit::Actor;
-use crate::authority::assertion::{Assertion, InvalidAssertion};
+use crate::authority::assertion::InvalidAssertion;
+use crate::authority::clients::ClientCredentials;
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, BlockId, ProviderName, ServiceName, Subject};
 use crate::identity::VerifiedIdentity;
 use crate::key::sha256;
 use crate::policy::{Grant, Issuance, IssuanceDenied};
-use crate::store::{AgentStatus, IssueContext, IssuedWrit, StoreError};
+use crate::store::{IssueContext, IssuedWrit, StoreError};
 use crate::token::chain::{Authority as AuthorityBlock, ProofCovers};
 use crate::token::mint::mint;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
@@ -25,10 +26,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(5);
 /// A token request in its parts.
 #[derive(Debug)]
 pub struct TokenRequest {
-    /// Who asks: an assertion by the agent's registered key.
-    pub assertion: String,
-    /// The client id, where the request names it beside the assertion.
-    pub client_id: Option<String>,
+    /// Who asks.
+    pub client: ClientCredentials,
     /// What is asked for.
     pub capabilities: Vec<Capability>,
     /// For how long.
@@ -153,11 +152,9 @@ impl Authority {
     /// suspends or stops is seen.
     pub async fn issue(&self, request: TokenRequest) -> Result<Issued, IssueError> {
         let now = self.now();
-        let endpoint = self.token_endpoint();
-        let assertion = self.assertion(&request, now)?;
+        let context = self.asking_agent(&request, request.subject.as_ref(), now).await?;
         let audience =
             self.audience(request.audience.clone()).map_err(|error| IssueError::Target(error.to_string()))?;
-        let context = self.authenticated(&assertion, request.subject.as_ref(), now).await?;
         // An agent's word is not enough where there is somebody who knows the users.
         if request.subject.is_some() && self.providers.speak_for(&context.agent.tenant) {
             return Err(IssueError::User(
@@ -166,7 +163,7 @@ impl Authority {
                     .into(),
             ));
         }
-        let bound = self.proven_key(&request, &context, &endpoint, now).await?;
+        let bound = self.proven_key(&request, &context, now).await?;
         let grants: Vec<Grant> = context
             .grants
             .iter()
@@ -183,43 +180,14 @@ impl Authority {
         self.minted(context, audience, on_behalf, issuance, bound, now).await
     }
 
-    /// The assertion of a request, read. Its signature is unchecked.
-    pub(super) fn assertion(&self, request: &TokenRequest, now: Timestamp) -> Result<Assertion, IssueError> {
-        let assertion = Assertion::read(&request.assertion, [self.issuer(), &self.token_endpoint()], now)?;
-        if request.client_id.as_ref().is_some_and(|id| *id != assertion.client) {
-            return Err(InvalidAssertion("its `iss` is not the `client_id` of the request").into());
-        }
-        Ok(assertion)
-    }
-
-    /// The agent that made the assertion, with what it was granted. The assertion is used up.
-    pub(super) async fn authenticated(
+    /// The agent that asks, with what it was granted. The assertion is used up. Nobody, while everything is stopped.
+    pub(super) async fn asking_agent(
         &self,
-        assertion: &Assertion,
+        request: &TokenRequest,
         subject: Option<&Subject>,
         now: Timestamp,
     ) -> Result<IssueContext, IssueError> {
-        let key = match assertion.kid {
-            Some(key) => key,
-            None => self.agent_that_signed(assertion, now).await?.ok_or_else(not_registered)?.key,
-        };
-        // Checked before the store is asked: a stranger costs one signature.
-        if !assertion.is_by(&key) {
-            return Err(not_registered());
-        }
-        let context = match self.store.issue_context(&key, subject).await {
-            Err(StoreError::NotFound(_)) => return Err(not_registered()),
-            other => other?,
-        };
-        let same = context.agent.name == assertion.agent && context.agent.tenant == assertion.tenant;
-        if !same || !context.agent.key_counts(now) {
-            return Err(not_registered());
-        }
-        if context.agent.status == AgentStatus::Disabled {
-            return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
-        }
-        self.seen.agent(&context.agent.tenant, &context.agent.name, now);
-        self.use_assertion(assertion, &key, now).await?;
+        let context = self.known_agent(&request.client, &self.token_endpoint(), subject, now).await?;
         if context.stopped {
             return Err(AuthorityError::Stopped.into());
         }
@@ -231,11 +199,11 @@ impl Authority {
         &self,
         request: &TokenRequest,
         context: &IssueContext,
-        endpoint: &str,
         now: Timestamp,
     ) -> Result<bool, IssueError> {
         let Some(proof) = &request.proof else { return Ok(false) };
-        let proven = ProvenRequest { method: "POST", url: endpoint, query: None, body_sha256: None };
+        let endpoint = self.token_endpoint();
+        let proven = ProvenRequest { method: "POST", url: &endpoint, query: None, body_sha256: None };
         // Only the registered key: a writ bound to another one would let an agent's assertion be spent by a thief.
         let key = Some(&context.agent.key);
         let (_, proof) = proof::check(proof, key, &proven, None, ProofCovers::default(), NonceRule::Optional, now)?;

@@ -6,8 +6,8 @@ use crate::audit::Actor;
 use crate::authority::receipt::ReceiptText;
 use crate::authority::{Authority, AuthorityError, FORGET_MARGIN, change_with};
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, ProviderName, TenantName};
-use crate::identity::{Ended, IdentityError, Logout, VerifiedIdentity};
+use crate::id::{AgentName, BlockId, TenantName};
+use crate::identity::VerifiedIdentity;
 use crate::revocation::Target;
 use crate::store::{IssuedWrit, NewRevocation, StoreError};
 
@@ -76,26 +76,5 @@ impl Authority {
         }
         let id = chain.block_ids().last().unwrap_or(authority.id);
         Ok((Target::Block(id), authority.expires.after(FORGET_MARGIN)))
-    }
-
-    /// Ends what a provider's logout token says has ended; `None` if no provider has that name. A token that came before changes
-    /// nothing.
-    pub async fn logout(&self, provider: &ProviderName, token: &str) -> Option<Result<ReceiptText, AuthorityError>> {
-        let logout = self.providers.logout(provider, token, self.now()).await?;
-        Some(self.logged_out(logout).await)
-    }
-
-    async fn logged_out(&self, logout: Result<Logout, IdentityError>) -> Result<ReceiptText, AuthorityError> {
-        let Logout { provider, tenant, ended, id, until } = logout?;
-        let target = match ended {
-            Ended::Session(session) => Target::Session(tenant.clone(), session),
-            Ended::User(user) => Target::Subject(tenant.clone(), user),
-        };
-        let revocation =
-            NewRevocation { target, forget_after: self.forget_after(), at: self.now(), idempotency_key: None };
-        let detail = json!({ "signal": "backchannel_logout" });
-        let event = change_with(Actor::Provider(provider), "revocation.add", &revocation.target, Some(&tenant), detail);
-        let entry = self.store.end_logins(&revocation, Some((&id, until)), &event).await?;
-        self.receipt_for(&entry.ok_or_else(IdentityError::seen_before)?).await
     }
 }

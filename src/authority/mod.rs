@@ -55,6 +55,7 @@ pub mod seen;
 pub mod server;
 pub mod share;
 pub mod shipment;
+mod signal;
 pub mod stop;
 pub mod upkeep;
 pub mod witness;
@@ -160,7 +161,12 @@ impl std::fmt::Debug for Authority {
 
 /// An agent's client id: its name, with its tenant before it unless that is the default one.
 fn client_id(tenant: &TenantName, agent: &AgentName) -> String {
-    if tenant.as_str() == assertion::DEFAULT_TENANT { agent.to_string() } else { format!("{tenant}/{agent}") }
+    if *tenant == TenantName::default() { agent.to_string() } else { format!("{tenant}/{agent}") }
+}
+
+/// Whether `text` is that agent's client id: its tenant may be named even where it is the default one.
+fn is_client_id(text: &str, tenant: &TenantName, agent: &AgentName) -> bool {
+    text == client_id(tenant, agent) || text.split_once('/') == Some((tenant.as_str(), agent.as_str()))
 }
 
 /// Fresh random bytes.

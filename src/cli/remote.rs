@@ -28,9 +28,6 @@ pub(crate) const SECRET_FILE_VARIABLE: &str = "WRIT_OPERATOR_SECRET_FILE";
 /// Where `writ init` lets an authority listen.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8700";
 
-/// The tenant of those who name none.
-const DEFAULT_TENANT: &str = "default";
-
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Which authority, and for whom.
@@ -41,7 +38,7 @@ pub(crate) struct RemoteArgs {
     #[arg(long, value_name = "URL", env = "WRIT_URL", default_value = DEFAULT_URL)]
     url: AuthorityUrl,
     /// The tenant.
-    #[arg(long, value_name = "NAME", env = "WRIT_TENANT", default_value = DEFAULT_TENANT)]
+    #[arg(long, value_name = "NAME", env = "WRIT_TENANT", default_value = TenantName::DEFAULT)]
     tenant: TenantName,
     /// A PEM file with the certificate authority of the authority's own certificate, where the web's do not know it.
     #[arg(long, value_name = "FILE", env = "WRIT_CA")]
@@ -146,7 +143,7 @@ impl Remote {
     /// An authority of this process, for its first operator.
     pub(crate) fn of_operator(url: AuthorityUrl, secret: Secret<String>) -> Result<Self, Failure> {
         let client = AuthorityClient::new(url, &TrustedRoots::web());
-        Ok(Self { client, tenant: DEFAULT_TENANT.parse()?, secret: Some(secret) })
+        Ok(Self { client, tenant: TenantName::default(), secret: Some(secret) })
     }
 
     pub(crate) const fn client(&self) -> &AuthorityClient {

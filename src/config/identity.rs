@@ -1,8 +1,6 @@
 //! Identity providers: whose word about users counts, for which tenant, and how far.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,6 +9,10 @@ use crate::catalog::{Scheme, Upstream};
 use crate::config::ConfigError;
 use crate::config::saml::{self, SamlTable, SamlTerms};
 use crate::id::{ProviderName, Subject, TenantName, is_deceptive};
+
+mod algorithm;
+
+pub use algorithm::{InvalidAlgorithm, SignatureAlgorithm};
 
 /// What is expected of one provider. Checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,58 +104,17 @@ pub enum LiveCheck {
     },
 }
 
-/// A signature algorithm of JWS that a provider may use. Symmetric ones and `none` do not exist here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignatureAlgorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    Rs384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    Rs512,
-    /// RSASSA-PSS with SHA-256.
-    Ps256,
-    /// RSASSA-PSS with SHA-384.
-    Ps384,
-    /// RSASSA-PSS with SHA-512.
-    Ps512,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// ECDSA on P-384 with SHA-384.
-    Es384,
-    /// Ed25519.
-    EdDsa,
-}
-
-/// A text that names no algorithm of [`SignatureAlgorithm`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384` or `EdDSA`")]
-pub struct InvalidAlgorithm;
-
-const ALGORITHMS: [(SignatureAlgorithm, &str); 9] = [
-    (SignatureAlgorithm::Rs256, "RS256"),
-    (SignatureAlgorithm::Rs384, "RS384"),
-    (SignatureAlgorithm::Rs512, "RS512"),
-    (SignatureAlgorithm::Ps256, "PS256"),
-    (SignatureAlgorithm::Ps384, "PS384"),
-    (SignatureAlgorithm::Ps512, "PS512"),
-    (SignatureAlgorithm::Es256, "ES256"),
-    (SignatureAlgorithm::Es384, "ES384"),
-    (SignatureAlgorithm::EdDsa, "EdDSA"),
-];
-
-impl FromStr for SignatureAlgorithm {
-    type Err = InvalidAlgorithm;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        ALGORITHMS.iter().find(|(_, name)| *name == text).map(|(algorithm, _)| *algorithm).ok_or(InvalidAlgorithm)
-    }
-}
-
-impl fmt::Display for SignatureAlgorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ALGORITHMS.iter().find(|(algorithm, _)| algorithm == self).map_or("", |(_, name)| name))
-    }
+/// Where an issuer's keys are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// Where its metadata say, by OpenID Connect Discovery or RFC 8414.
+    Discovered,
+    /// Where the metadata of its Shared Signals transmitter say.
+    SharedSignals,
+    /// At this URL.
+    Url(Box<str>),
+    /// In this file, which is read again as often as a URL would be asked.
+    File(PathBuf),
 }
 
 #[derive(Deserialize, Default)]
@@ -256,7 +217,7 @@ impl ProviderTable {
         }
         let access_token_types = self.access_token_types.unwrap_or_else(|| vec!["at+jwt".into()]);
         Ok(ProviderTerms {
-            tenant: self.tenant.unwrap_or_else(tenant),
+            tenant: self.tenant.unwrap_or_default(),
             access_token_types: access_token_types.iter().map(|typ| media_type(typ)).collect(),
             algorithms: algorithms(self.algorithms)?,
             claims: ClaimNames {
@@ -411,14 +372,9 @@ pub(super) fn user_prefix(key: &'static str, prefix: Box<str>) -> Result<Box<str
 }
 
 /// A `typ` as RFC 7515 section 4.1.9 has it compared: lower case, `application/` left out.
-fn media_type(typ: &str) -> Box<str> {
+pub(crate) fn media_type(typ: &str) -> Box<str> {
     let typ = typ.to_ascii_lowercase();
     typ.strip_prefix("application/").unwrap_or(&typ).into()
-}
-
-pub(super) fn tenant() -> TenantName {
-    // Expect safety: a constant that is a name.
-    "default".parse().expect("`default` is a name")
 }
 
 #[cfg(test)]

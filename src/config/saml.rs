@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::ConfigError;
-use crate::config::identity::{ProviderTerms, Refused, Reuse, Standing, clock_skew, seconds, tenant, user_prefix};
+use crate::config::identity::{ProviderTerms, Refused, Reuse, Standing, clock_skew, seconds, user_prefix};
 use crate::id::{ProviderName, TenantName, is_deceptive};
 
 /// The most certificates of a provider: one in use, one to come, and some to spare.
@@ -128,7 +128,7 @@ impl SamlTable {
         Ok(SamlTerms {
             name: self.name,
             entity_id: text("identity.saml.entity_id", self.entity_id)?,
-            tenant: self.tenant.unwrap_or_else(tenant),
+            tenant: self.tenant.unwrap_or_default(),
             certificates: self.certificates.iter().map(|file| folder.join(file)).collect(),
             audience: text("identity.saml.audience", self.audience.unwrap_or_else(|| issuer.into()))?,
             recipient: {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::config::identity::SignatureAlgorithm;
+use crate::config::identity::{SignatureAlgorithm, media_type};
 use crate::identity::Refused;
 use crate::key::sha256;
 use crate::token::strict_json::Object;
@@ -71,12 +71,10 @@ fn algorithm(header: &Object) -> Result<SignatureAlgorithm, Refused> {
     if ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip", "enc"].iter().any(|name| header.has(name)) {
         return Err(Refused::new("its header has `crit`, `jku`, `jwk`, `x5u`, `x5c`, `b64`, `zip` or `enc`"));
     }
-    let algorithm = header.text("alg").and_then(|name| match &*name {
-        // The name that RFC 9864 gives it.
-        "Ed25519" => Some(SignatureAlgorithm::EdDsa),
-        name => name.parse().ok(),
-    });
-    algorithm.ok_or_else(|| Refused::new("its `alg` is none that is supported: spec/identity.md lists them"))
+    header
+        .text("alg")
+        .and_then(|name| name.parse().ok())
+        .ok_or_else(|| Refused::new("its `alg` is none that is supported: spec/identity.md lists them"))
 }
 
 fn kid(header: &Object) -> Result<Option<String>, Refused> {
@@ -91,6 +89,6 @@ fn typ(header: &Object) -> Result<Option<Box<str>>, Refused> {
     if !header.has("typ") {
         return Ok(None);
     }
-    let typ = header.text("typ").ok_or_else(|| Refused::new("its `typ` is not a text"))?.to_ascii_lowercase();
-    Ok(Some(typ.strip_prefix("application/").unwrap_or(&typ).into()))
+    let typ = header.text("typ").ok_or_else(|| Refused::new("its `typ` is not a text"))?;
+    Ok(Some(media_type(&typ)))
 }

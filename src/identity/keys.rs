@@ -97,7 +97,7 @@ fn read_key(jwk: &Object) -> Option<Key> {
         None if jwk.has("alg") => return None,
         None => algorithms.to_vec(),
         Some(only) => {
-            let only = if only == "Ed25519" { A::EdDsa } else { only.parse().ok()? };
+            let only = only.parse().ok()?;
             algorithms.contains(&only).then(|| vec![only])?
         }
     };

@@ -16,12 +16,19 @@ mod claims;
 mod fetch;
 mod jws;
 mod keys;
+mod logout;
 mod provider;
 pub mod saml;
 pub mod scim;
+mod source;
+pub mod subject_id;
+#[cfg(test)]
+mod tests;
+mod user;
 
-pub use claims::{Ended, Logout, TokenKind, VerifiedIdentity};
 pub use jws::{IdentityToken, TOKEN_BYTES_MAX};
+pub use logout::{Ended, Logout};
+pub use user::{TokenKind, VerifiedIdentity};
 
 use provider::Provider;
 use saml::SamlProviders;
@@ -83,7 +90,7 @@ pub enum SetupError {
     #[error("{0} holds no root certificate in PEM: give the one of the authority that signed the provider's")]
     Certificate(PathBuf),
     /// Not a secret.
-    #[error("{0} must hold a client secret of 1 to 4096 bytes, and nothing else")]
+    #[error("{0} must hold a secret of 1 to 4096 bytes, and nothing else")]
     ClientSecret(PathBuf),
     /// Not the certificate of a SAML provider.
     #[error("{path} {reason}")]
@@ -141,8 +148,8 @@ impl Providers {
             Refused::new(format!("its `iss` is no identity provider of tenant `{tenant}`: the settings list them"))
         })?;
         // What costs nothing first; of a token that nobody signed no more is told than of one that somebody did.
-        let identity = claims::identity(&token, kind, &provider.terms, now)?;
-        provider.signed(&token).await?;
+        let identity = user::identity(&token, kind, &provider.terms, now)?;
+        provider.source.signed(&token).await?;
         provider.live(text, kind, &token).await?;
         Ok(identity)
     }
@@ -160,10 +167,10 @@ impl Providers {
 }
 
 impl Provider {
-    async fn logout(self: &Arc<Self>, text: &str, now: Timestamp) -> Result<Logout, IdentityError> {
+    async fn logout(&self, text: &str, now: Timestamp) -> Result<Logout, IdentityError> {
         let token = IdentityToken::parse(text)?;
-        let logout = claims::logout(&token, &self.terms, now)?;
-        self.signed(&token).await?;
+        let logout = logout::logout(&token, &self.terms, now)?;
+        self.source.signed(&token).await?;
         Ok(logout)
     }
 }

@@ -26,6 +26,22 @@ pub trait Users: Send + Sync {
         event: &Change,
     ) -> Result<Option<Entry>, StoreError>;
 
+    /// Appends an entry that revokes a user, who is suspended with it. `once` as in [`end_logins`](Self::end_logins).
+    async fn suspend_user(
+        &self,
+        revocation: &NewRevocation,
+        once: Option<(&[u8; 32], Timestamp)>,
+        event: &Change,
+    ) -> Result<Option<Entry>, StoreError>;
+
+    /// Records what was said and ends nothing. `once` as in [`end_logins`](Self::end_logins); answers whether it was recorded.
+    async fn record_said(
+        &self,
+        once: (&[u8; 32], Timestamp),
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<bool, StoreError>;
+
     /// The writs issued for a user that are valid at `at` and killed by no entry of the log; the latest first, at most `limit`.
     async fn issued_for(
         &self,

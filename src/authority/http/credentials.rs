@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, OfTenant, Params, Reader, SecretBody, Segment, or_default};
+use super::extract::{Administrator, OfTenant, Params, Reader, SecretBody, Segment};
 use super::problem::Problem;
 use crate::authority::credentials::CredentialMetadata;
 use crate::authority::{Authority, AuthorityError};
@@ -124,7 +124,7 @@ pub(super) struct Owner {
 
 impl Owner {
     fn key(self, name: CredentialName) -> CredentialKey {
-        CredentialKey { tenant: or_default(self.tenant), name, subject: self.subject }
+        CredentialKey { tenant: self.tenant.unwrap_or_default(), name, subject: self.subject }
     }
 }
 

@@ -13,7 +13,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
-use crate::authority::assertion::DEFAULT_TENANT;
 use crate::authority::installation::Caller;
 use crate::authority::{Authority, AuthorityError};
 use crate::id::{OperatorName, TenantName};
@@ -224,12 +223,6 @@ pub(super) struct OfTenant {
 
 impl OfTenant {
     pub(super) fn tenant(self) -> TenantName {
-        or_default(self.tenant)
+        self.tenant.unwrap_or_default()
     }
-}
-
-/// The tenant that is named, or the default one.
-pub(super) fn or_default(tenant: Option<TenantName>) -> TenantName {
-    // Expect safety: a constant that is a name.
-    tenant.unwrap_or_else(|| DEFAULT_TENANT.parse().expect("`default` is a name"))
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, Body, OfTenant, Params, Reader, Segment, or_default};
+use super::extract::{Administrator, Body, OfTenant, Params, Reader, Segment};
 use super::problem::Problem;
 use super::revocations::ReceiptJson;
 use crate::authority::agents::NewGrant;
@@ -159,7 +159,7 @@ pub(super) async fn list(
     _by: Reader,
     Params(of): Params<OfAgent>,
 ) -> Result<Json<Vec<GrantView>>, AuthorityError> {
-    let grants = authority.grants(&or_default(of.tenant), of.agent.as_ref()).await?;
+    let grants = authority.grants(&of.tenant.unwrap_or_default(), of.agent.as_ref()).await?;
     Ok(Json(grants.into_iter().map(Into::into).collect()))
 }
 

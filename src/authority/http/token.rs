@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Form, proof, refuse_query};
 use super::problem;
+use crate::authority::clients::ClientCredentials;
 use crate::authority::exchange::ExchangeRequest;
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::authority::{Authority, AuthorityError};
@@ -244,8 +245,7 @@ fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefus
         _ => Err(invalid("`expires_in` must be a whole number of seconds above 0".into())),
     });
     Ok(TokenRequest {
-        assertion,
-        client_id: form.client_id,
+        client: ClientCredentials { assertion, client_id: form.client_id },
         capabilities: scope(form.scope.as_deref().unwrap_or(""))?,
         ttl: ttl.transpose()?,
         audience: form

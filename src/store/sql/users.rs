@@ -2,15 +2,34 @@
 
 use async_trait::async_trait;
 
-use super::SqlStore;
 use super::agents::{USE_ONCE, issued_writ};
 use super::reach::LIVE;
+use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::{Subject, TenantName};
 use crate::revocation::Entry;
 use crate::store::database::{bytes, count, read_all, text, time};
 use crate::store::{IssuedWrit, NewRevocation, StoreError, Users};
+
+impl SqlStore {
+    /// Begins to end something, unless the message that asks for it was used up before.
+    async fn ended(
+        &self,
+        revocation: &NewRevocation,
+        once: Option<(&[u8; 32], Timestamp)>,
+    ) -> Result<Option<(Write<'_>, Entry)>, StoreError> {
+        let mut write = self.write().await?;
+        let NewRevocation { target, forget_after, at, .. } = revocation;
+        if let Some((id, until)) = once
+            && !write.finds(USE_ONCE, vec![bytes(id), time(until), time(*at)]).await?
+        {
+            return Ok(None);
+        }
+        let entry = write.append_entry(target.clone(), *forget_after, *at, None);
+        Ok(Some((write, entry)))
+    }
+}
 
 #[async_trait]
 impl Users for SqlStore {
@@ -25,16 +44,35 @@ impl Users for SqlStore {
         once: Option<(&[u8; 32], Timestamp)>,
         event: &Change,
     ) -> Result<Option<Entry>, StoreError> {
-        let mut write = self.write().await?;
-        let NewRevocation { target, forget_after, at, .. } = revocation;
-        if let Some((id, until)) = once
-            && !write.finds(USE_ONCE, vec![bytes(id), time(until), time(*at)]).await?
-        {
-            return Ok(None);
-        }
-        let entry = write.append_entry(target.clone(), *forget_after, *at, None);
-        write.commit(*at, event).await?;
+        let Some((write, entry)) = self.ended(revocation, once).await? else { return Ok(None) };
+        write.commit(revocation.at, event).await?;
         Ok(Some(entry))
+    }
+
+    async fn suspend_user(
+        &self,
+        revocation: &NewRevocation,
+        once: Option<(&[u8; 32], Timestamp)>,
+        event: &Change,
+    ) -> Result<Option<Entry>, StoreError> {
+        let Some((mut write, entry)) = self.ended(revocation, once).await? else { return Ok(None) };
+        write.stop_issuing(&entry, event);
+        write.commit(revocation.at, event).await?;
+        Ok(Some(entry))
+    }
+
+    async fn record_said(
+        &self,
+        (id, until): (&[u8; 32], Timestamp),
+        at: Timestamp,
+        event: &Change,
+    ) -> Result<bool, StoreError> {
+        let mut write = self.write().await?;
+        if !write.finds(USE_ONCE, vec![bytes(id), time(until), time(at)]).await? {
+            return Ok(false);
+        }
+        write.commit(at, event).await?;
+        Ok(true)
     }
 
     async fn issued_for(

@@ -11,6 +11,7 @@ use crate::store::{Database, for_every_backend};
 for_every_backend!(
     ending_logins_suspends_nobody_and_revoking_a_user_does,
     what_counts_once_ends_logins_once,
+    what_counts_once_suspends_once_and_is_recorded_once,
     a_users_live_writs_are_those_that_nothing_has_ended,
 );
 
@@ -37,6 +38,22 @@ async fn what_counts_once_ends_logins_once(db: &Database) {
     assert_eq!([one, two].iter().flatten().count(), 1);
     // The name was used up in the same place as every other.
     assert!(!db.store.use_once(&[3; 32], LATER, AT).await.unwrap());
+}
+
+async fn what_counts_once_suspends_once_and_is_recorded_once(db: &Database) {
+    let once = |id: &'static [u8; 32]| Some((id, LATER));
+    let suspend = async |id| db.store.suspend_user(&revocation(alice()), once(id), &event()).await.unwrap();
+    let is_suspended = async || db.store.is_suspended(&name("acme"), &name("alice")).await.unwrap();
+    assert_eq!(suspend(&[1; 32]).await.map(|entry| entry.seq), Some(1));
+    assert!(is_suspended().await);
+    db.store.reactivate_user(&name("acme"), &name("alice"), AT, &event()).await.unwrap();
+    // A message that comes again does not undo what came after it.
+    assert_eq!(suspend(&[1; 32]).await, None);
+    assert!(!is_suspended().await);
+    let record = async |id: &[u8; 32]| db.store.record_said((id, LATER), AT, &event()).await.unwrap();
+    assert!(!record(&[1; 32]).await, "one name for everything");
+    assert!(record(&[2; 32]).await && !record(&[2; 32]).await);
+    assert_eq!(db.store.revocation_head().await.unwrap(), 1);
 }
 
 async fn a_users_live_writs_are_those_that_nothing_has_ended(db: &Database) {
