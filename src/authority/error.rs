@@ -52,7 +52,9 @@ pub enum AuthorityError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// No identity provider of that name.
-    #[error("there is no identity provider of that name: `identity.provider` in the settings lists them")]
+    #[error(
+        "there is no identity provider of that name for this: `identity.provider` and `identity.saml` in the settings list them"
+    )]
     NoProvider,
     /// A user revokes more often than anybody would.
     #[error("you have ended what is yours many times just now: wait a minute")]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::identity::{IdentityTable, ProviderTerms};
+use crate::config::identity::{DirectoryTerms, IdentityTable, ProviderTerms};
 use crate::config::saml::SamlTerms;
 use crate::config::{ConfigError, TlsFiles, read};
-use crate::id::AudienceName;
+use crate::id::{AudienceName, ProviderName};
 
 /// What an authority is started with. Checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +170,25 @@ impl Default for AuthorityTerms {
             providers: Vec::new(),
             saml: Vec::new(),
         }
+    }
+}
+
+impl AuthorityTerms {
+    /// The directory of a provider of that name, of whatever kind.
+    pub fn directory(&self, name: &ProviderName) -> Option<DirectoryTerms<'_>> {
+        let openid = self.providers.iter().map(|terms| DirectoryTerms {
+            provider: &terms.name,
+            tenant: &terms.tenant,
+            user_prefix: &terms.user_prefix,
+            scim_user: terms.scim_user,
+        });
+        let saml = self.saml.iter().map(|terms| DirectoryTerms {
+            provider: &terms.name,
+            tenant: &terms.tenant,
+            user_prefix: &terms.user_prefix,
+            scim_user: terms.scim_user,
+        });
+        openid.chain(saml).find(|directory| directory.provider == name)
     }
 }
 

@@ -79,6 +79,19 @@ pub enum ScimUser {
     ExternalId,
 }
 
+/// Whom the users of a provider's directory are, whatever kind of provider it is.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectoryTerms<'a> {
+    /// Whose directory it is.
+    pub provider: &'a ProviderName,
+    /// The tenant whose users it knows.
+    pub tenant: &'a TenantName,
+    /// Stands before the names of its users.
+    pub user_prefix: &'a str,
+    /// What in it is the user of the provider's tokens.
+    pub scim_user: ScimUser,
+}
+
 /// How often one token can be exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
@@ -234,7 +247,7 @@ impl ProviderTable {
             writ_ttl_max: seconds("identity.provider.writ_ttl_max_s", self.writ_ttl_max_s, 86_400, 1)?,
             keys_keep: seconds("identity.provider.keys_keep_s", self.keys_keep_s, 300, 1)?,
             keys_grace: seconds("identity.provider.keys_grace_s", self.keys_grace_s, 3600, 0)?,
-            scim_user: scim_user(self.scim_user.as_deref())?,
+            scim_user: scim_user("identity.provider.scim_user", self.scim_user.as_deref())?,
             reuse: if self.single_use { Reuse::Once } else { Reuse::WhileFresh },
             ca_file: self.ca_file.map(|file| folder.join(file)),
             allow_private: self.allow_private,
@@ -337,13 +350,13 @@ fn claim(key: &'static str, name: Option<Box<str>>, default: &str) -> Result<Box
     }
 }
 
-fn scim_user(got: Option<&str>) -> Result<ScimUser, Refused> {
+pub(super) fn scim_user(key: &'static str, got: Option<&str>) -> Result<ScimUser, Refused> {
     match got {
         None | Some("userName") => Ok(ScimUser::UserName),
         Some("externalId") => Ok(ScimUser::ExternalId),
         Some(other) => {
             let rule = "must be `userName` or `externalId`";
-            Err(("identity.provider.scim_user", rule, format!("`{}`", crate::id::shown(other))))
+            Err((key, rule, format!("`{}`", crate::id::shown(other))))
         }
     }
 }

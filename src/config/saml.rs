@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::ConfigError;
-use crate::config::identity::{ProviderTerms, Refused, Reuse, Standing, clock_skew, seconds, user_prefix};
+use crate::config::identity::{
+    ProviderTerms, Refused, Reuse, ScimUser, Standing, clock_skew, scim_user, seconds, user_prefix,
+};
 use crate::id::{ProviderName, TenantName, is_deceptive};
 
 /// The most certificates of a provider: one in use, one to come, and some to spare.
@@ -40,6 +42,8 @@ pub struct SamlTerms {
     pub sessions: SamlSessions,
     /// Stands before the user and session names that it gives, so that no two providers of a tenant name the same user.
     pub user_prefix: Box<str>,
+    /// What in its directory is the user of its assertions.
+    pub scim_user: ScimUser,
     /// How old the `IssueInstant` of an assertion may be.
     pub assertion_age_max: Duration,
     /// How long ago the user may have logged in (`AuthnInstant`); `None`: any time.
@@ -85,6 +89,7 @@ pub(super) struct SamlTable {
     session_index_unique: Option<bool>,
     #[serde(default)]
     user_prefix: Box<str>,
+    scim_user: Option<Box<str>>,
     assertion_age_max_s: Option<u64>,
     login_age_max_s: Option<u64>,
     clock_skew_s: Option<u64>,
@@ -145,6 +150,7 @@ impl SamlTable {
                 Some(false) => SamlSessions::Recurring,
             },
             user_prefix: user_prefix("identity.saml.user_prefix", self.user_prefix)?,
+            scim_user: scim_user("identity.saml.scim_user", self.scim_user.as_deref())?,
             assertion_age_max: seconds("identity.saml.assertion_age_max_s", self.assertion_age_max_s, 3600, 1)?,
             login_age_max: match self.login_age_max_s {
                 None => None,
@@ -232,6 +238,7 @@ mod tests {
             ("assertion_age_max_s = 0", "assertion_age_max_s"),
             ("login_age_max_s = 0", "login_age_max_s"),
             ("writ_ttl_max_s = 86401", "writ_ttl_max_s"),
+            ("scim_user = \"id\"", "scim_user"),
         ] {
             let error = terms(&format!("{SAML}{line}\n")).unwrap_err();
             assert!(error.contains(&format!("identity.saml.{key}")) && error.contains("idp"), "{line}: {error}");

@@ -9,7 +9,7 @@ use crate::authority::error::AuthorityError;
 use crate::authority::issue::IssueError;
 use crate::authority::{Authority, change_with};
 use crate::clock::Timestamp;
-use crate::config::identity::{ProviderTerms, ScimUser};
+use crate::config::identity::{DirectoryTerms, ScimUser};
 use crate::id::{ProviderName, ResourceId, ScimTokenId, Subject, TenantName};
 use crate::identity::scim::{Fault, Model, Refused, Resource};
 use crate::store::{Ended, Membership, StoreError, UserStanding};
@@ -108,11 +108,11 @@ pub enum Edit {
 }
 
 impl Provisioner {
-    fn new(terms: &ProviderTerms, token: ScimTokenId) -> Self {
+    fn new(terms: DirectoryTerms<'_>, token: ScimTokenId) -> Self {
         Self {
-            provider: terms.name.clone(),
+            provider: terms.provider.clone(),
             tenant: terms.tenant.clone(),
-            user_prefix: terms.user_prefix.clone(),
+            user_prefix: terms.user_prefix.into(),
             user_by: terms.scim_user,
             token,
         }
@@ -161,11 +161,9 @@ impl ScimUser {
 impl Authority {
     /// What a user of a provider is by its directory. A provider without one blocks nobody and adds no groups.
     pub(super) async fn standing(&self, provider: &ProviderName, user: &Subject) -> Result<UserStanding, IssueError> {
-        let Some(terms) = self.terms.providers.iter().find(|terms| terms.name == *provider) else {
-            return Ok(UserStanding::default());
-        };
+        let Some(terms) = self.terms.directory(provider) else { return Ok(UserStanding::default()) };
         // A name without the prefix is none that the provider gave.
-        let Some(name) = user.as_str().strip_prefix(&*terms.user_prefix) else { return Ok(UserStanding::default()) };
+        let Some(name) = user.as_str().strip_prefix(terms.user_prefix) else { return Ok(UserStanding::default()) };
         Ok(self.store.standing(provider, name, &terms.scim_user.key(name)).await?)
     }
 

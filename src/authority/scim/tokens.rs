@@ -31,7 +31,7 @@ impl Authority {
             self.seen.provisioners.add(now);
             return Err(AuthorityError::NoScimToken);
         };
-        let terms = self.terms.providers.iter().find(|terms| terms.name == token.provider);
+        let terms = self.terms.directory(&token.provider);
         terms.map(|terms| Provisioner::new(terms, token.id)).ok_or(AuthorityError::NoScimToken)
     }
 
@@ -41,7 +41,7 @@ impl Authority {
         by: &OperatorName,
         provider: ProviderName,
     ) -> Result<(ScimToken, Secret<String>), AuthorityError> {
-        if !self.terms.providers.iter().any(|terms| terms.name == provider) {
+        if self.terms.directory(&provider).is_none() {
             return Err(AuthorityError::NoProvider);
         }
         let bytes = zeroize::Zeroizing::new(random::<32>()?);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use writ::clock::ManualClock;
@@ -19,6 +20,7 @@ for_every_backend!(
     an_assertion_and_an_agents_key_give_a_writ_for_the_user,
     an_assertion_is_exchanged_once_in_whatever_document_it_comes,
     what_ends_a_user_or_a_session_ends_what_an_assertion_bought,
+    whoever_is_inactive_in_the_providers_directory_loses_what_an_assertion_bought,
 );
 
 const SAML2: &str = "urn:ietf:params:oauth:token-type:saml2";
@@ -82,9 +84,9 @@ impl Test {
         self.idp.sign(&text)
     }
 
-    async fn live(&self) -> usize {
-        let (tenant, alice) = ("default".parse().unwrap(), "alice".parse().unwrap());
-        self.authority.store.issued_for(&tenant, &alice, self.authority.clock_now(), 100).await.unwrap().len()
+    async fn live(&self, user: &str) -> usize {
+        let (tenant, user) = ("default".parse().unwrap(), user.parse().unwrap());
+        self.authority.store.issued_for(&tenant, &user, self.authority.clock_now(), 100).await.unwrap().len()
     }
 }
 
@@ -155,19 +157,50 @@ async fn what_ends_a_user_or_a_session_ends_what_an_assertion_bought(database: &
     let agent = test.agent(json!({ "subject": "alice" })).await;
     let first = test.fresh("_a1", "session-1", 0);
     test.exchange(&agent, &first).await.ok();
-    assert_eq!(test.live().await, 1);
+    assert_eq!(test.live("alice").await, 1);
     test.authority.post("/v1/revocations", json!({ "target": "session:default/session-1" })).await.ok();
-    assert_eq!(test.live().await, 0);
+    assert_eq!(test.live("alice").await, 0);
     let description = refused(test.exchange(&agent, &first).await, 400, "invalid_request");
     assert!(description.contains("log in again"), "{description}");
     let second = test.fresh("_a2", "session-2", 0);
     test.exchange(&agent, &second).await.ok();
     // The user: everything from before, and nothing until somebody says that they are back.
     test.authority.post("/v1/revocations", json!({ "target": "subject:default/alice" })).await.ok();
-    assert_eq!(test.live().await, 0);
+    assert_eq!(test.live("alice").await, 0);
     refused(test.exchange(&agent, &second).await, 400, "invalid_grant");
     test.authority.post("/v1/users/reactivate", json!({ "subject": "alice" })).await.ok();
     test.authority.clock.advance(Duration::from_secs(60));
     refused(test.exchange(&agent, &second).await, 400, "invalid_request");
     test.exchange(&agent, &test.fresh("_a3", "session-3", 60)).await.ok();
+}
+
+/// SAML has no logout here; its providers' directories have.
+async fn whoever_is_inactive_in_the_providers_directory_loses_what_an_assertion_bought(database: &Database) {
+    let test = Test::start(database, "user_prefix = \"saml:\"\nscim_user = \"externalId\"").await;
+    let agent = test.agent(json!({ "subject": "saml:alice" })).await;
+    let secret = crate::scim::secret(&test.authority, "idp").await;
+    let directory = async |method: Method, path: &str, body: Value| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, format!("Bearer {secret}").parse().unwrap());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/scim+json"));
+        test.authority.raw(method, &format!("/scim/v2{path}"), headers, body.to_string()).await.ok()
+    };
+    let user = json!({ "schemas": [crate::scim::USER], "userName": "a.liddell", "externalId": "alice" });
+    let added = directory(Method::POST, "/Users", user).await;
+    let path = format!("/Users/{}", added["id"].as_str().unwrap());
+    test.exchange(&agent, &test.fresh("_a1", "session-1", 0)).await.ok();
+    assert_eq!(test.live("saml:alice").await, 1);
+    let active = async |active: bool| {
+        let operations = json!([{ "op": "replace", "path": "active", "value": active }]);
+        let patch = json!({ "schemas": [crate::scim::PATCH], "Operations": operations });
+        directory(Method::PATCH, &path, patch).await;
+    };
+    active(false).await;
+    assert_eq!(test.live("saml:alice").await, 0);
+    refused(test.exchange(&agent, &test.fresh("_a2", "session-2", 0)).await, 400, "invalid_grant");
+    active(true).await;
+    // From before, and from a new login.
+    refused(test.exchange(&agent, &test.fresh("_a3", "session-3", 0)).await, 400, "invalid_request");
+    test.authority.clock.advance(Duration::from_secs(60));
+    test.exchange(&agent, &test.fresh("_a4", "session-4", 60)).await.ok();
 }
