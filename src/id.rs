@@ -192,6 +192,8 @@ ids! {
     BlockId, "a block id";
     /// Names one grant.
     GrantId, "a grant id";
+    /// Names one session of an operator. Not its secret.
+    SessionId, "a session id";
     /// Names one code with which agents register themselves. Not the code.
     EnrolmentId, "an enrolment code's id";
     /// Names one request at the edge: the audit record, the denial and the response header carry it.

@@ -137,3 +137,34 @@ CREATE TABLE enrolment_code (
 );
 GRANT SELECT, INSERT, UPDATE ON agent_key_before, agent_seen TO writ_authority;
 GRANT SELECT, INSERT, UPDATE, DELETE ON enrolment_code TO writ_authority;
+
+-- Operators who sign in with an identity provider: see spec/operators.md. Since when each has the role they had last.
+CREATE TABLE operator_person (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    role TEXT COLLATE "C" NOT NULL,
+    since BIGINT NOT NULL
+);
+-- Their sessions.
+CREATE TABLE operator_session (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    role TEXT COLLATE "C" NOT NULL,
+    provider TEXT COLLATE "C" NOT NULL,
+    -- Whom the provider named, and in which session of its own: what ends that ends this.
+    tenant TEXT COLLATE "C" NOT NULL,
+    subject TEXT COLLATE "C" NOT NULL,
+    session TEXT COLLATE "C",
+    -- The revocation log's head before the provider was asked.
+    epoch BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    used BIGINT NOT NULL,
+    expires BIGINT NOT NULL,
+    -- Until it is redeemed: what for, the challenge that its verifier must fit, and until when.
+    code_sha256 BYTEA UNIQUE,
+    challenge BYTEA,
+    code_until BIGINT,
+    -- From then on.
+    secret_sha256 BYTEA UNIQUE
+);
+GRANT SELECT, INSERT, UPDATE ON operator_person TO writ_authority;
+GRANT SELECT, INSERT, UPDATE, DELETE ON operator_session TO writ_authority;

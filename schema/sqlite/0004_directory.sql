@@ -132,3 +132,32 @@ CREATE TABLE enrolment_code (
     expires INTEGER NOT NULL,
     made_by TEXT NOT NULL
 ) STRICT;
+
+-- Operators who sign in with an identity provider: see spec/operators.md. Since when each has the role they had last.
+CREATE TABLE operator_person (
+    name TEXT PRIMARY KEY,
+    role TEXT NOT NULL,
+    since INTEGER NOT NULL
+) STRICT;
+-- Their sessions.
+CREATE TABLE operator_session (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    -- Whom the provider named, and in which session of its own: what ends that ends this.
+    tenant TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    session TEXT,
+    -- The revocation log's head before the provider was asked.
+    epoch INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    -- Until it is redeemed: what for, the challenge that its verifier must fit, and until when.
+    code_sha256 BLOB UNIQUE,
+    challenge BLOB,
+    code_until INTEGER,
+    -- From then on.
+    secret_sha256 BLOB UNIQUE
+) STRICT;

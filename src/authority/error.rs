@@ -4,8 +4,9 @@ use http::StatusCode;
 
 use crate::id::{AgentName, ServiceName};
 use crate::identity::IdentityError;
+use crate::policy::Role;
 use crate::revocation::Target;
-use crate::store::{Role, StoreError};
+use crate::store::StoreError;
 use crate::token::TokenError;
 use crate::token::proof::ProofError;
 use crate::vault::VaultError;
@@ -33,12 +34,22 @@ pub enum WritRefused {
 pub enum AuthorityError {
     /// No operator secret, or not one of ours. One answer for all of that.
     #[error(
-        "send `Authorization: Bearer <operator secret>`, the secret that `writ init` or `POST /v1/operators` showed"
+        "send `Authorization: Bearer <secret>`: sign in with `writ login`, or use the secret that `writ init` or \
+         `POST /v1/operators` showed"
     )]
     Unauthenticated,
     /// An operator whose role does not allow it.
     #[error("your role is `{0}`, which reads and changes nothing: ask an operator whose role is `admin`")]
     NotForRole(Role),
+    /// Nobody signs in here.
+    #[error("nobody can sign in here: `sign_in` is missing in the settings, so use an operator secret")]
+    NoSignIn,
+    /// A sign-in that came to nothing.
+    #[error("{0}")]
+    SignIn(String),
+    /// A secret that is no session's.
+    #[error("you use an operator secret, not a session: there is nothing to sign out of")]
+    NoSession,
     /// Too many wrong secrets in a short time.
     #[error("too many requests with a wrong secret or code: wait a second")]
     TooManyFailures,
@@ -199,6 +210,9 @@ impl AuthorityError {
         use StatusCode as S;
         match self {
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::NoSignIn => (S::NOT_FOUND, "no_sign_in"),
+            Self::SignIn(_) => (S::FORBIDDEN, "sign_in_refused"),
+            Self::NoSession => (S::CONFLICT, "no_session"),
             Self::NotForRole(_) => (S::FORBIDDEN, "role"),
             Self::NoUser | Self::NoScimToken => (S::UNAUTHORIZED, "unauthenticated"),
             Self::Identity(IdentityError::Refused(_)) => (S::UNAUTHORIZED, "identity_refused"),

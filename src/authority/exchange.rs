@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::authority::{Authority, is_client_id};
 use crate::clock::Timestamp;
-use crate::id::{AudienceName, Group};
+use crate::id::{AgentName, AudienceName, Group};
 use crate::identity::{IdentityError, TokenKind, VerifiedIdentity};
 use crate::key::sha256;
 use crate::policy::Grant;
@@ -49,7 +49,7 @@ impl Authority {
         }
         let user = self.providers.verify(&context.agent.tenant, &subject_token, kind, now).await?;
         check_actor(&user, &context)?;
-        let groups = self.check_login(&user, &context).await?;
+        let groups = self.check_login(&user, Some(&context.agent.name)).await?;
 
         let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), &groups);
         let grants: Vec<Grant> = context.grants.iter().filter(for_user).cloned().collect();
@@ -87,13 +87,15 @@ impl Authority {
     }
 
     /// Refuses a user who is suspended, or whom the provider's directory blocks, and a login that was ended. Read after the epoch
-    /// of what is to be minted. Answers the user's groups: those of the token and those of the directory.
-    async fn check_login(&self, user: &VerifiedIdentity, context: &IssueContext) -> Result<Vec<Group>, IssueError> {
+    /// of what is to be minted, for `agent` if it is for one. Answers the user's groups: those of the token and those of the directory.
+    pub(super) async fn check_login(
+        &self,
+        user: &VerifiedIdentity,
+        agent: Option<&AgentName>,
+    ) -> Result<Vec<Group>, IssueError> {
         let (tenant, subject) = (user.tenant(), user.subject());
-        let mut targets = vec![
-            Target::Subject(tenant.clone(), subject.clone()),
-            Target::Acting(tenant.clone(), context.agent.name.clone(), subject.clone()),
-        ];
+        let mut targets = vec![Target::Subject(tenant.clone(), subject.clone())];
+        targets.extend(agent.map(|agent| Target::Acting(tenant.clone(), agent.clone(), subject.clone())));
         targets.extend(user.session().map(|session| Target::Session(tenant.clone(), session.clone())));
         if self.store.is_suspended(tenant, subject).await? {
             return Err(IssueError::Suspended(subject.clone()));

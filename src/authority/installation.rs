@@ -17,16 +17,18 @@ use crate::authority::presence::Presence;
 use crate::authority::receipt::Growth;
 use crate::authority::registry::Registry;
 use crate::authority::seen::Seen;
+use crate::authority::sign_in::SESSION_SECRET_PREFIX;
 use crate::authority::witness::WitnessLimits;
 use crate::authority::{Authority, AuthorityError, change, change_with, keys, random};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
-use crate::id::OperatorName;
+use crate::id::{OperatorName, SessionId};
 use crate::identity::saml::SamlProviders;
-use crate::identity::{Providers, SetupError};
+use crate::identity::{Providers, SetupError, SignIn};
 use crate::key::{KeyPair, sha256};
+use crate::policy::Role;
 use crate::secret::Secret;
-use crate::store::{Installation, Operator, OperatorRemoval, Role, RootKeyRecord, Store, StoreError};
+use crate::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, Store, StoreError};
 use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::{Binding, Keyring, Sealed, VaultError};
@@ -127,6 +129,8 @@ pub struct Caller {
     pub name: OperatorName,
     /// What it may do.
     pub role: Role,
+    /// The session it calls by; none for a secret of its own.
+    pub session: Option<SessionId>,
 }
 
 impl Authority {
@@ -191,6 +195,10 @@ impl Authority {
             return Err(AuthorityError::from(VaultError::DoesNotOpen).into());
         }
         let providers = Providers::open(&terms.providers, &clock)?.with_saml(SamlProviders::open(&terms.saml)?);
+        let sign_in = match &terms.sign_in {
+            Some(terms) => SignIn::open(terms, &providers, &clock)?,
+            None => None,
+        };
         let published = Published::load(&*store, &keyring).await?;
         let fencing = Fencing::default();
         // One that is cut off from its standbys may answer later: until then no lease is granted.
@@ -215,6 +223,7 @@ impl Authority {
             replica: hex::encode(random::<8>()?).into(),
             seen: Seen::default(),
             providers,
+            sign_in,
             witnesses: WitnessLimits::default(),
             stopping: watch::Sender::new(false),
             limits: Limits::default(),
@@ -227,19 +236,24 @@ impl Authority {
         }))
     }
 
-    /// The operator with this secret.
+    /// The operator with this secret, or with the session of this secret.
     pub async fn operator(&self, secret: &str) -> Result<Caller, AuthorityError> {
         let now = self.clock.monotonic();
         if self.seen.operators.too_many(now) {
             return Err(AuthorityError::TooManyFailures);
         }
         // Looked up by hash: how long that takes tells nothing about the secret.
-        let found = self.store.operator_by_secret(&sha256(secret.as_bytes())).await?;
+        let found = match secret.starts_with(SESSION_SECRET_PREFIX) {
+            true => self.signed_in(secret).await?,
+            false => {
+                let operator = self.store.operator_by_secret(&sha256(secret.as_bytes())).await?;
+                operator.map(|operator| Caller { name: operator.name, role: operator.role, session: None })
+            }
+        };
         if found.is_none() {
             self.seen.operators.add(now);
         }
-        let caller = found.map(|operator| Caller { name: operator.name, role: operator.role });
-        caller.ok_or(AuthorityError::Unauthenticated)
+        found.ok_or(AuthorityError::Unauthenticated)
     }
 
     /// Adds an operator, whose secret is returned this once.

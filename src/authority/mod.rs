@@ -14,7 +14,7 @@ use crate::audit::{Actor, Change};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::AuthorityTerms;
 use crate::id::{AgentName, TenantName};
-use crate::identity::Providers;
+use crate::identity::{Providers, SignIn};
 use crate::key::KeyPair;
 use crate::policy::Grant;
 use crate::store::{Heads, Installation, Store};
@@ -55,6 +55,7 @@ pub mod seen;
 pub mod server;
 pub mod share;
 pub mod shipment;
+pub mod sign_in;
 mod signal;
 pub mod stop;
 pub mod upkeep;
@@ -103,6 +104,7 @@ pub struct Authority {
     replica: Box<str>,
     seen: Seen,
     providers: Providers,
+    sign_in: Option<SignIn>,
     witnesses: WitnessLimits,
     /// Says `true` once the process is to stop: long polls end at once.
     stopping: watch::Sender<bool>,

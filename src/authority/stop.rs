@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::{Authority, AuthorityError, change, change_with};
 use crate::id::{OperatorName, Subject, TenantName};
-use crate::store::{Lift, Role, Stop, SuspendedUser};
+use crate::policy::Role;
+use crate::store::{Lift, Stop, SuspendedUser};
 
 /// The stop, and who could lift it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,13 @@ impl Authority {
                 && stop.by.as_ref() != Some(&operator.name)
                 && !same_person
         });
-        Ok(Some(StopStatus { may_lift: operators.into_iter().map(|operator| operator.name).collect(), stop }))
+        let mut people = self.store.operator_people().await?;
+        people.retain(|person| {
+            let same_person = stop.person.as_ref() == Some(&person.name);
+            person.role == Role::Admin && person.since <= stop.at && !same_person
+        });
+        let names = operators.into_iter().map(|operator| operator.name);
+        Ok(Some(StopStatus { may_lift: names.chain(people.into_iter().map(|person| person.name)).collect(), stop }))
     }
 
     /// Lifts the stop. Nothing that was revoked lives again: agents ask for new writs.

@@ -20,6 +20,7 @@ mod files;
 mod hop;
 mod init;
 mod inspect;
+mod login;
 mod operate;
 mod output;
 mod receipt;
@@ -65,6 +66,10 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run an edge, or see to edges: `ticket`, `list`, `remove`.
     Edge(serve::EdgeArgs),
+    /// Sign in as an operator, with the browser and your identity provider.
+    Login(login::LoginArgs),
+    /// End the session that `writ login` began.
+    Logout(login::LogoutArgs),
     /// Bring the database's schema up to date.
     Migrate(init::MigrateArgs),
     /// Agents: their keys, who is registered.
@@ -164,6 +169,8 @@ impl Command {
             Self::Init(args) => online(args.run(context)),
             Self::Serve(args) => online(args.run(context)),
             Self::Edge(args) => online(args.run(context)),
+            Self::Login(args) => online(args.run(context)),
+            Self::Logout(args) => online(args.run(context)),
             Self::Migrate(args) => online(args.run(context)),
             Self::Agent(command) => command.run(context),
             Self::Service(command) => online(command.run(context)),

@@ -50,7 +50,8 @@ pub(crate) struct RemoteArgs {
 pub(crate) struct OperatorArgs {
     #[command(flatten)]
     remote: RemoteArgs,
-    /// The file that holds the operator secret. Without it: WRIT_OPERATOR_SECRET, or `operator-secret` in this folder.
+    /// The file that holds the operator secret. Without it: WRIT_OPERATOR_SECRET, the session of `writ login`, or
+    /// `operator-secret` in this folder.
     #[arg(long, value_name = "FILE", env = SECRET_FILE_VARIABLE, help_heading = "Authority")]
     operator_secret_file: Option<PathBuf>,
 }
@@ -118,12 +119,13 @@ impl OperatorArgs {
     fn secret(&self) -> Result<Secret<String>, Failure> {
         let text = match &self.operator_secret_file {
             Some(path) => read_text(path)?,
-            None => match variable(SECRET_VARIABLE) {
-                Some(text) => text,
-                None if Path::new(SECRET_FILE).is_file() => read_text(Path::new(SECRET_FILE))?,
-                None => {
+            None => match (variable(SECRET_VARIABLE), session_file(&self.remote.url).filter(|path| path.is_file())) {
+                (Some(text), _) => text,
+                (None, Some(session)) => read_text(&session)?,
+                (None, None) if Path::new(SECRET_FILE).is_file() => read_text(Path::new(SECRET_FILE))?,
+                (None, None) => {
                     return Err(Failure::usage(format!(
-                        "this needs the operator secret that `writ init` showed: set {SECRET_FILE_VARIABLE} or \
+                        "sign in with `writ login`, or use the operator secret that `writ init` showed: set {SECRET_FILE_VARIABLE} or \
                          {SECRET_VARIABLE}, or give `--operator-secret-file`"
                     )));
                 }
@@ -131,6 +133,14 @@ impl OperatorArgs {
         };
         Ok(Secret::new(text.trim().to_owned()))
     }
+}
+
+/// Where the session at an authority is kept: in the person's own settings folder. `None` where there is none.
+pub(crate) fn session_file(url: &AuthorityUrl) -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(variable("HOME")?).join(".config"));
+    let settings = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?;
+    let name = hex::encode(&sha256(url.to_string().as_bytes())[..8]);
+    Some(settings.join("writ").join(format!("session-{name}")))
 }
 
 /// A variable of this process's environment; an empty one counts as absent.
@@ -144,6 +154,12 @@ impl Remote {
     pub(crate) fn of_operator(url: AuthorityUrl, secret: Secret<String>) -> Result<Self, Failure> {
         let client = AuthorityClient::new(url, &TrustedRoots::web());
         Ok(Self { client, tenant: TenantName::default(), secret: Some(secret) })
+    }
+
+    /// The same authority, by the session that is kept at `path`.
+    pub(crate) fn of_session(self, path: &Path) -> Result<Self, Failure> {
+        let secret = Secret::new(read_text(path)?.trim().to_owned());
+        Ok(Self { secret: Some(secret), ..self })
     }
 
     pub(crate) const fn client(&self) -> &AuthorityClient {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::config::identity::{DirectoryTerms, IdentityTable, ProviderTerms};
 use crate::config::saml::SamlTerms;
+use crate::config::sign_in::{SignInTable, SignInTerms};
 use crate::config::{ConfigError, TlsFiles, read};
 use crate::id::{AudienceName, ProviderName};
 
@@ -53,6 +54,8 @@ pub struct AuthorityTerms {
     pub providers: Vec<ProviderTerms>,
     /// Whose SAML assertions count as well.
     pub saml: Vec<SamlTerms>,
+    /// How operators sign in; `None`: by their secrets only.
+    pub sign_in: Option<SignInTerms>,
 }
 
 /// An issuer URL: an origin, `https` or loopback `http`, without a path.
@@ -89,6 +92,7 @@ struct File {
     vault: VaultTable,
     #[serde(default)]
     identity: IdentityTable,
+    sign_in: Option<SignInTable>,
 }
 
 #[derive(Deserialize)]
@@ -169,6 +173,7 @@ impl Default for AuthorityTerms {
             drain: Duration::from_secs(defaults::drain_s()),
             providers: Vec::new(),
             saml: Vec::new(),
+            sign_in: None,
         }
     }
 }
@@ -210,7 +215,7 @@ impl AuthorityConfig {
     }
 
     fn checked(file: File, folder: &Path) -> Result<Self, ConfigError> {
-        let File { authority, store, vault, identity } = file;
+        let File { authority, store, vault, identity, sign_in } = file;
         if authority.tls.is_none() && !authority.listen.ip().is_loopback() {
             return Err(refused(
                 "authority.listen",
@@ -232,7 +237,8 @@ impl AuthorityConfig {
             authority.lease_ms,
             100..=60_000,
         )?);
-        let (providers, saml) = identity.checked(issuer.as_str(), folder)?;
+        let (mut providers, saml) = identity.checked(issuer.as_str(), folder)?;
+        let sign_in = sign_in.map(|table| table.checked(folder, &mut providers)).transpose()?;
         Ok(Self {
             listen: authority.listen,
             metrics_listen: authority.metrics_listen,
@@ -278,6 +284,7 @@ impl AuthorityConfig {
                 )?),
                 providers,
                 saml,
+                sign_in,
             },
         })
     }

@@ -25,6 +25,8 @@ pub struct ProviderTerms {
     pub tenant: TenantName,
     /// The `aud` values of its ID tokens that count: client ids of the applications that agents work for.
     pub client_ids: Vec<Box<str>>,
+    /// The client as which operators sign in there, if they do: its logout tokens count, its ID tokens buy nothing.
+    pub sign_in_client: Option<Box<str>>,
     /// The `aud` values of its access tokens that count. None of them is a client id.
     pub audiences: Vec<Box<str>>,
     /// The `typ` values of its access tokens that count, lower case and without `application/`.
@@ -254,6 +256,7 @@ impl ProviderTable {
             name: self.name,
             issuer: self.issuer,
             client_ids: self.client_ids,
+            sign_in_client: None,
             audiences: self.audiences,
             user_prefix: user_prefix("identity.provider.user_prefix", self.user_prefix)?,
             live_check,

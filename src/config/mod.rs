@@ -7,6 +7,7 @@ pub mod edge;
 pub mod identity;
 pub mod journal;
 pub mod saml;
+pub mod sign_in;
 
 use std::path::{Path, PathBuf};
 

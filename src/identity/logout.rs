@@ -53,7 +53,8 @@ pub(crate) fn logout(token: &IdentityToken, terms: &ProviderTerms, now: Timestam
         return Err(Refused::new("it has no back-channel logout event, or has a `nonce`: it is not a logout token"));
     }
     check_issuer(claims, &terms.issuer)?;
-    let known = |audience: &String| terms.client_ids.iter().any(|accepted| **accepted == **audience);
+    let clients = || terms.client_ids.iter().chain(&terms.sign_in_client);
+    let known = |audience: &String| clients().any(|accepted| **accepted == **audience);
     if !audiences(claims)?.iter().all(known) {
         return Err(Refused::new(format!("its `aud` is none of `client_ids` of provider `{}`", terms.name)));
     }

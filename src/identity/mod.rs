@@ -20,6 +20,7 @@ mod logout;
 mod provider;
 pub mod saml;
 pub mod scim;
+mod sign_in;
 mod source;
 pub mod subject_id;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod user;
 
 pub use jws::{IdentityToken, TOKEN_BYTES_MAX};
 pub use logout::{Ended, Logout};
+pub use sign_in::{Answer, Attempt, SignIn};
 pub use user::{TokenKind, VerifiedIdentity};
 
 use provider::Provider;

@@ -2,6 +2,8 @@
 
 pub mod grant;
 pub mod permit;
+pub mod role;
 
 pub use grant::{Grant, GrantSubject, Issuance, IssuanceDenied};
 pub use permit::{Cleared, DenialReason, Denied, Permit, authorize};
+pub use role::{InvalidRole, Role};

@@ -1,12 +1,12 @@
 //! The installation itself: its issuer, its keys, its operators.
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::OperatorName;
 use crate::key::PublicKey;
+use crate::policy::Role;
 use crate::store::StoreError;
 use crate::vault::Sealed;
 
@@ -40,49 +40,6 @@ pub struct RootKeyRecord {
     pub signs_from: Timestamp,
     /// The last moment its tokens count, once it is retired.
     pub until: Option<Timestamp>,
-}
-
-/// What an operator may do. Each may read whatever operators may read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Nothing besides.
-    Auditor,
-    /// Nothing besides so far: approvals will ask for it.
-    Approver,
-    /// Everything.
-    Admin,
-}
-
-/// A text that is no role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a role is `admin`, `approver` or `auditor`")]
-pub struct InvalidRole;
-
-impl Role {
-    /// Its text form.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Auditor => "auditor",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = InvalidRole;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Auditor, Self::Approver, Self::Admin];
-        all.into_iter().find(|role| role.as_str() == text).ok_or(InvalidRole)
-    }
 }
 
 /// Somebody who administers the authority.

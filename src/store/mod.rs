@@ -20,6 +20,7 @@ pub mod reach;
 pub mod receipts;
 pub mod relying;
 pub mod revocations;
+pub mod sessions;
 pub mod stops;
 pub mod url;
 pub mod users;
@@ -48,11 +49,12 @@ pub use directory::{
 };
 pub use edges::{Edge, Edges, JoinTicket, Registered};
 pub use enrolment::{EnrolmentCode, EnrolmentGrant, EnrolmentNames, Enrolments};
-pub use installation::{Installation, Installations, InvalidRole, Operator, OperatorRemoval, Role, RootKeyRecord};
+pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
 pub use relying::{RelyingService, RelyingServices};
 pub use revocations::{Heads, NewRevocation, Revocations, ServerId};
+pub use sessions::{OperatorPerson, OperatorSession, SessionCode, Sessions};
 pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
 pub use users::Users;
@@ -70,6 +72,7 @@ pub trait Store:
     + Revocations
     + Witnesses
     + Stops
+    + Sessions
     + RelyingServices
     + Reaching
     + Receipts

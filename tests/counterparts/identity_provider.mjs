@@ -1,7 +1,8 @@
 // oidc-provider as an enterprise's identity provider: node identity_provider.mjs NODE_MODULES PORT JWKS_FILE LOGOUT_URI
+// [CALLBACK CLIENT_SECRET], the latter for the client with which operators sign in.
 import { readFileSync } from "node:fs";
 
-const [modules, port, keys, logoutUri] = process.argv.slice(2);
+const [modules, port, keys, logoutUri, callback, clientSecret] = process.argv.slice(2);
 const { default: Provider } = await import(`${modules}/oidc-provider/lib/index.js`);
 const groups = { alice: ["staff", "finance"], bob: ["staff"] };
 
@@ -15,6 +16,17 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
       backchannel_logout_uri: logoutUri,
       backchannel_logout_session_required: true,
     },
+    ...(callback
+      ? [
+          {
+            client_id: "writ",
+            client_secret: clientSecret,
+            redirect_uris: [callback],
+            backchannel_logout_uri: logoutUri,
+            backchannel_logout_session_required: true,
+          },
+        ]
+      : []),
   ],
   jwks: JSON.parse(readFileSync(keys, "utf8")),
   cookies: { keys: ["a secret of this test"] },

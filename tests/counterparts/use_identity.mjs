@@ -1,5 +1,6 @@
 // A user's browser and an agent's program that know nothing of writ:
 // node use_identity.mjs NODE_MODULES login ISSUER USER STATE_FILE            logs in by filling forms, prints the ID token
+// node use_identity.mjs NODE_MODULES visit URL USER STATE_FILE                opens a URL, logs in where that leads, and goes where that leads
 // node use_identity.mjs NODE_MODULES logout ISSUER STATE_FILE                logs out there
 // node use_identity.mjs NODE_MODULES openid-client|oauth4webapi AUTHORITY AGENT KEY_FILE SCOPE    exchanges the token on standard input
 import { createPrivateKey, createPublicKey } from "node:crypto";
@@ -56,10 +57,18 @@ async function login(issuer, user, stateFile) {
   return tokens.id_token;
 }
 
+async function visit(url, user, stateFile) {
+  const cookies = {};
+  const isWaiting = (at) => `${at}`.startsWith("http://127.0.0.1:") && new URL(at).pathname === "/";
+  const back = await browse(url, cookies, { login: user, password: "x" }, isWaiting);
+  writeFileSync(stateFile, JSON.stringify({ cookies }));
+  return (await fetch(back)).text();
+}
+
 async function logout(issuer, stateFile) {
   const { cookies, idToken } = JSON.parse(readFileSync(stateFile, "utf8"));
   const url = new URL("/session/end", issuer);
-  url.searchParams.set("id_token_hint", idToken);
+  if (idToken) url.searchParams.set("id_token_hint", idToken);
   await browse(url, cookies, { logout: "yes" }, (at) => `${at}`.endsWith("/session/end/success"));
   return "logged out";
 }
@@ -113,6 +122,7 @@ async function exchanged(by) {
 
 const answer = {
   login: () => login(...args),
+  visit: () => visit(...args),
   logout: () => logout(...args),
   "openid-client": () => exchanged(byOpenidClient),
   oauth4webapi: () => exchanged(byOauth4webapi),

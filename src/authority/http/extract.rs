@@ -16,7 +16,7 @@ use utoipa::IntoParams;
 use crate::authority::installation::Caller;
 use crate::authority::{Authority, AuthorityError};
 use crate::id::{OperatorName, TenantName};
-use crate::store::Role;
+use crate::policy::Role;
 use crate::token::proof::ProofError;
 
 /// The longest JSON body in bytes.
@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<Authority>> for Administrator {
     type Rejection = AuthorityError;
 
     async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        let Caller { name, role } = caller(parts, authority).await?;
+        let Caller { name, role, .. } = caller(parts, authority).await?;
         match role {
             Role::Admin => Ok(Self(name)),
             Role::Approver | Role::Auditor => Err(AuthorityError::NotForRole(role)),
@@ -51,6 +51,17 @@ impl FromRequestParts<Arc<Authority>> for Reader {
         match caller(parts, authority).await?.role {
             Role::Admin | Role::Approver | Role::Auditor => Ok(Self),
         }
+    }
+}
+
+/// An operator of whatever role, for what concerns its own session alone.
+pub(super) struct SignedIn(pub(super) Caller);
+
+impl FromRequestParts<Arc<Authority>> for SignedIn {
+    type Rejection = AuthorityError;
+
+    async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        caller(parts, authority).await.map(Self)
     }
 }
 

@@ -13,7 +13,8 @@ use super::problem::Problem;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
 use crate::id::OperatorName;
-use crate::store::{Operator, Role};
+use crate::policy::Role;
+use crate::store::Operator;
 use crate::wire::WireSecret;
 
 /// An operator to be added.

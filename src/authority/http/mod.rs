@@ -34,6 +34,7 @@ mod relying;
 mod revocations;
 mod scim;
 mod services;
+mod sign_in;
 mod stop;
 mod token;
 mod witness;
@@ -42,6 +43,7 @@ pub use agents::OWN_KEY_PATH;
 pub use enrolment::ENROL_PATH;
 pub use oauth::{INTROSPECT_PATH, REVOKE_PATH};
 pub use problem::Problem;
+pub use sign_in::CALLBACK_PATH;
 pub use witness::WITNESS_PATH;
 
 /// The token endpoint.
@@ -110,6 +112,12 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(installation::rewrap))
         .routes(routes!(installation::add_operator, installation::list_operators))
         .routes(routes!(installation::remove_operator))
+        .routes(routes!(sign_in::begin))
+        .routes(routes!(sign_in::callback))
+        .routes(routes!(sign_in::redeem))
+        .routes(routes!(sign_in::sign_out))
+        .routes(routes!(sign_in::list))
+        .routes(routes!(sign_in::end))
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::show))
         .routes(routes!(explain::explain))

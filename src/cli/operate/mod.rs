@@ -48,7 +48,7 @@ fn of_tenant(remote: &Remote, path: &str, more: &[(&str, Option<String>)]) -> St
 }
 
 /// A member of a JSON object as a person reads it; empty where it is missing.
-fn text(row: &Value, key: &str) -> String {
+pub(crate) fn text(row: &Value, key: &str) -> String {
     match &row[key] {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -58,7 +58,7 @@ fn text(row: &Value, key: &str) -> String {
 }
 
 /// A member that is a moment in milliseconds.
-fn when(row: &Value, key: &str, now: Timestamp) -> String {
+pub(crate) fn when(row: &Value, key: &str, now: Timestamp) -> String {
     match row[key].as_i64() {
         Some(millis) => {
             let then = Timestamp::from_millis(millis);

@@ -8,8 +8,8 @@ use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{good, strong};
 use crate::cli::remote::OperatorArgs;
-use crate::id::OperatorName;
-use crate::store::Role;
+use crate::id::{OperatorName, SessionId};
+use crate::policy::Role;
 
 /// `writ operator …`
 #[derive(Debug, clap::Subcommand)]
@@ -29,6 +29,14 @@ pub(crate) enum OperatorCommand {
     },
     /// List the operators.
     List {
+        #[command(flatten)]
+        operator: OperatorArgs,
+    },
+    /// List the sessions of operators who signed in, or end one.
+    Sessions {
+        /// End the session with this id.
+        #[arg(long, value_name = "ID")]
+        end: Option<SessionId>,
         #[command(flatten)]
         operator: OperatorArgs,
     },
@@ -59,6 +67,20 @@ impl OperatorCommand {
                     ("added", |row, now| when(row, "created", now)),
                 ];
                 list(&context, &operator.open()?, "/v1/operators", columns).await
+            }
+            Self::Sessions { end: Some(id), operator } => {
+                let ended: Value = operator.open()?.delete(&format!("/v1/sessions/{id}")).await?;
+                context.out.result(&ended, || format!("{} session {id}", good("ended")))
+            }
+            Self::Sessions { end: None, operator } => {
+                let columns: &[Column] = &[
+                    ("session", |row, _| text(row, "id")),
+                    ("operator", |row, _| text(row, "name")),
+                    ("role", |row, _| text(row, "role")),
+                    ("last used", |row, now| when(row, "used", now)),
+                    ("ends", |row, now| when(row, "expires", now)),
+                ];
+                list(&context, &operator.open()?, "/v1/sessions", columns).await
             }
             Self::Remove { name, operator } => {
                 let removed: Value = operator.open()?.delete(&format!("/v1/operators/{name}")).await?;

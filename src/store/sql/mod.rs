@@ -27,6 +27,7 @@ mod reach;
 mod receipts;
 mod relying;
 mod revocations;
+mod sessions;
 mod stops;
 mod users;
 mod witnessed;

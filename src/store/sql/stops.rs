@@ -88,7 +88,11 @@ impl Stops for SqlStore {
         let mut write = self.write().await?;
         let rows = write.query(SELECT_STOP, Vec::new()).await?;
         let stop = read_first(rows, "emergency_stop", stop)?.ok_or(StoreError::NotFound("stop to lift"))?;
-        let rows = write.query("SELECT created, person FROM operator WHERE name = $1", vec![text(by)]).await?;
+        let sql = match by.is_signed_in() {
+            true => "SELECT since, name FROM operator_person WHERE name = $1 AND role = 'admin'",
+            false => "SELECT created, person FROM operator WHERE name = $1",
+        };
+        let rows = write.query(sql, vec![text(by)]).await?;
         let read = |row: &mut Row| Ok((row.time()?, row.parse_or_null::<OperatorName>()?));
         let (since, person) = read_first(rows, "operator", read)?.ok_or(StoreError::NotFound("operator"))?;
         if stop.by.as_ref() == Some(by) || (person.is_some() && person == stop.person) {

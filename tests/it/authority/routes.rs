@@ -21,6 +21,10 @@ const OPEN: &[(&str, &str)] = &[
     ("post", "/oauth/revoke"),
     // Its callers are relying services: `oauth.rs`.
     ("post", "/oauth/introspect"),
+    // Browsers, and programs with a code: `identity/sign_in.rs`.
+    ("get", "/v1/sign-in"),
+    ("get", "/v1/sign-in/callback"),
+    ("post", "/v1/sign-in/session"),
     // Their callers are agents, and whoever has an enrolment code: `agents.rs`.
     ("post", "/v1/agent/key"),
     ("post", "/v1/agent/enrol"),
@@ -123,7 +127,7 @@ fn every_route_says_who_may_call_it() {
         assert_eq!(said, [open, users, scim, !open && !users && !scim], "{method} {path}: {security}");
         assert!(security.is_null() || security.as_array().unwrap().len() == 1, "{method} {path}: {security}");
         // What only reads is for every role; what is more than that says so here.
-        let reads = method == "get" || path == "/v1/revocations/explain";
+        let reads = method == "get" || ["/v1/revocations/explain", "/v1/sign-out"].contains(&&*path);
         if operators {
             assert_eq!(security[0]["operator"][0] == "reader", reads, "{method} {path}");
         }

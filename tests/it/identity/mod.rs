@@ -10,4 +10,6 @@ mod logout;
 mod mine;
 pub(crate) mod provider;
 pub(crate) mod real;
+mod sign_in;
+mod signing_in;
 mod tokens;

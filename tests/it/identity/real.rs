@@ -33,7 +33,7 @@ fn provider(dir: &Path, at: SocketAddr, key: &Key, authority: &str) -> Process {
 }
 
 /// The user's browser, or an agent's OAuth client, with `input`.
-fn node(args: &[&str], input: &str) -> Finished {
+pub(crate) fn node(args: &[&str], input: &str) -> Finished {
     let mut command = Command::new(counterpart("bin/node"));
     command.args([client("use_identity.mjs"), counterpart("node_modules")]).args(args);
     fed(command, input)

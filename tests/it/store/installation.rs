@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use writ::store::{Installation, Operator, OperatorRemoval, Role, RootKeyRecord, StoreError};
+use writ::policy::Role;
+use writ::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, StoreError};
 
 use super::make::{AT, LATER, change, changes, event, installation, key, name, operator, root, sealed};
 use super::{Database, for_every_backend};

@@ -5,12 +5,12 @@ use writ::audit::{Actor, Change, Head, Record, Source, Verdict};
 use writ::clock::Timestamp;
 use writ::id::{BlockId, GrantId, RequestId};
 use writ::key::{KeyPair, PublicKey};
-use writ::policy::Grant;
 use writ::policy::grant::GrantSubject;
+use writ::policy::{Grant, Role};
 use writ::revocation::Target;
 use writ::store::{
     Agent, AgentStatus, AuditQuery, CredentialKey, CredentialRecord, Edge, Installation, IssuedWrit, JoinTicket,
-    NewRevocation, Operator, Role, RootKeyRecord, Store,
+    NewRevocation, Operator, RootKeyRecord, Store,
 };
 use writ::token::chain::ProofCovers;
 use writ::vault::{CredentialKind, Sealed};

@@ -23,6 +23,7 @@ mod receipts;
 mod restart;
 mod revocations;
 mod roles;
+mod sessions;
 mod sqlite;
 mod stops;
 mod tls;
