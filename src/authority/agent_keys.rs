@@ -37,25 +37,15 @@ pub enum KeyChanged {
 }
 
 impl Authority {
-    /// The agent that signed an assertion, found by the key that it signed with: its present one, or one before it that still
-    /// counts. `None` for a stranger: which of the things that must fit does not is told to nobody.
-    pub(super) async fn agent_that_signed(
+    /// The key by which an agent signed an assertion that does not say so: its present one, or one before it that still counts.
+    pub(super) async fn key_that_signed(
         &self,
         assertion: &Assertion,
         now: Timestamp,
-    ) -> Result<Option<Agent>, StoreError> {
-        let found = match assertion.kid {
-            // Checked before the store is asked: a stranger costs one signature.
-            Some(key) if !assertion.is_by(&key) => return Ok(None),
-            Some(key) => self.store.agent_by_key(&key).await?.into_iter().collect(),
-            None => self.store.agent_keys(&assertion.tenant, &assertion.agent).await?,
-        };
-        Ok(found.into_iter().find(|agent| {
-            agent.name == assertion.agent
-                && agent.tenant == assertion.tenant
-                && agent.key_counts(now)
-                && assertion.is_by(&agent.key)
-        }))
+    ) -> Result<Option<PublicKey>, StoreError> {
+        let keys = self.store.agent_keys(&assertion.tenant, &assertion.agent).await?;
+        let signed = keys.into_iter().find(|agent| agent.key_counts(now) && assertion.is_by(&agent.key));
+        Ok(signed.map(|agent| agent.key))
     }
 
     /// Gives an agent another key.

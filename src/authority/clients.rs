@@ -60,7 +60,7 @@ impl Authority {
         let assertion = self.read_assertion(client, endpoint, now)?;
         let key = match assertion.kid {
             Some(key) => key,
-            None => self.agent_that_signed(&assertion, now).await?.ok_or_else(not_registered)?.key,
+            None => self.key_that_signed(&assertion, now).await?.ok_or_else(not_registered)?,
         };
         // Before the store is asked about a key: a stranger costs one signature.
         if !assertion.is_by(&key) {

@@ -64,8 +64,9 @@ impl Authority {
         let Some(key) = &request.idempotency_key else {
             return self.revoke_target(by, target, forget_after, request.reason, None).await;
         };
-        // An operator's keys are their own: nobody learns by a guessed key what another one revoked.
-        let key = format!("{by}/{key}");
+        // An operator's keys are their own: nobody learns by a guessed key what another one revoked. A name that somebody was
+        // given can't hold a slash, one of a provider's users can, and neither holds a line break.
+        let key = if by.is_signed_in() { format!("{by}\n{key}") } else { format!("{by}/{key}") };
         self.revoke_target(by, target, forget_after, request.reason, Some(&key)).await
     }
 

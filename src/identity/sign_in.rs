@@ -99,16 +99,22 @@ impl SignIn {
     pub async fn authorization_url(&self, redirect: &str, attempt: &Attempt) -> Result<String, IdentityError> {
         let _place = self.waiting.try_acquire().map_err(|_| self.unavailable())?;
         let published = self.published().await?;
-        let query = form(&[
+        let (scope, challenge) =
+            (self.terms.scopes.join(" "), URL_SAFE_NO_PAD.encode(sha256(attempt.verifier.as_bytes())));
+        // Where the login's age matters, the provider must say it.
+        let max_age = self.id_token.login_age_max.map(|age| age.as_secs().to_string());
+        let mut asked = vec![
             ("response_type", "code"),
             ("client_id", &self.terms.client_id),
             ("redirect_uri", redirect),
-            ("scope", &self.terms.scopes.join(" ")),
+            ("scope", &scope),
             ("state", &attempt.state),
             ("nonce", &attempt.nonce),
-            ("code_challenge", &URL_SAFE_NO_PAD.encode(sha256(attempt.verifier.as_bytes()))),
+            ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
-        ]);
+        ];
+        asked.extend(max_age.as_deref().map(|age| ("max_age", age)));
+        let query = form(&asked);
         let url = &published.authorization;
         let joined = if url.contains('?') { '&' } else { '?' };
         Ok(format!("{url}{joined}{query}"))

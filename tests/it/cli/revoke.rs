@@ -136,3 +136,47 @@ fn a_user_and_everybody_come_back_only_when_an_operator_says_so() {
     place.operate(&["relying", "remove", "billing"]).ok();
     assert!(!place.operate(&["relying", "list"]).ok().contains("billing"));
 }
+
+#[test]
+fn an_agent_registers_itself_with_a_code_and_gets_other_keys() {
+    let place = Place::start();
+    let made = place.operate(&["agent", "code", "--name", "bot", "--allow", "notes:read:team", "--owner", "Finance"]).ok();
+    assert!(made.starts_with("writ-enrol-"), "{made}");
+    assert!(place.operate(&["agent", "codes"]).ok().contains("bot"));
+    for key in ["bot", "second", "third"] {
+        writ(place.path(), &["agent", "keygen", "--out", &format!("{key}.pem")]).ok();
+    }
+    let with_code = |code: &str| {
+        let args = ["agent", "enrol", "--key-file", "bot.pem", "--secret-file", "code", "--url", &place.url];
+        place.keep("code", code);
+        writ(place.path(), &args)
+    };
+    assert!(with_code("writ-enrol-nothing").refused(1).contains("enrolment code"));
+    assert!(with_code(&made).ok().contains("bot"));
+    place.request("bot", &[]).ok();
+    assert!(with_code(&made).refused(1).contains("used up"));
+
+    let key = |name: &str| writ(place.path(), &["agent", "key", &format!("{name}.pem")]).ok();
+    let rekey = ["agent", "rekey", "--key-file", "bot.pem", "--new-key-file", "second.pem", "--url", &place.url];
+    writ(place.path(), &rekey).ok();
+    let shown = place.operate(&["agent", "show", "bot"]).ok();
+    assert!(shown.contains(&key("second")) && shown.contains(&key("bot")) && shown.contains("Finance"), "{shown}");
+    place.request("bot", &[]).ok();
+    let ended = place.operate(&["agent", "rotate", "bot", "--key", &key("third"), "--now"]).ok();
+    assert!(ended.contains("no edge serves it"), "{ended}");
+    place.request("bot", &[]).refused(1);
+    let by_third = ["request", "--agent", "bot", "--key", "third.pem", "--scope", "notes:read:team", "--url", &place.url];
+    writ(place.path(), &by_third).ok();
+
+    place.operate(&["agent", "describe", "bot", "--purpose", "reads notes"]).ok();
+    let listed = place.operate(&["agent", "list"]).ok();
+    assert!(listed.contains("reads notes") && !listed.contains("Finance"), "{listed}");
+    place.operate(&["agent", "disable", "bot"]).ok();
+    writ(place.path(), &by_third).refused(1);
+    place.operate(&["agent", "enable", "bot"]).ok();
+    writ(place.path(), &by_third).ok();
+    let auditor = place.operate(&["operator", "add", "audrey", "--role", "auditor"]).ok();
+    place.keep("audrey", &auditor);
+    place.operate_as("audrey", &["agent", "list"]).ok();
+    assert!(place.operate_as("audrey", &["agent", "disable", "bot"]).refused(1).contains("auditor"));
+}
