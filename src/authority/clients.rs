@@ -77,8 +77,8 @@ impl Authority {
         if context.agent.status == AgentStatus::Disabled {
             return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
         }
-        self.seen.agent(&context.agent.tenant, &context.agent.name, now);
         self.use_assertion(&assertion, &key, now).await?;
+        self.seen.agent(&context.agent.tenant, &context.agent.name, now);
         Ok(context)
     }
 

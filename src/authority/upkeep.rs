@@ -67,7 +67,10 @@ impl Authority {
         self.owed(0).await?;
         self.log.forget_some(now);
         self.seen.forget(now);
-        self.note_agents_seen().await
+        if let Err(error) = self.note_agents_seen().await {
+            tracing::warn!(%error, "it was not written down when agents were seen");
+        }
+        Ok(())
     }
 
     /// Removes from the store some of what is over; answers whether there may be more. Any number of replicas may at once.

@@ -140,7 +140,8 @@ fn a_user_and_everybody_come_back_only_when_an_operator_says_so() {
 #[test]
 fn an_agent_registers_itself_with_a_code_and_gets_other_keys() {
     let place = Place::start();
-    let made = place.operate(&["agent", "code", "--name", "bot", "--allow", "notes:read:team", "--owner", "Finance"]).ok();
+    let made =
+        place.operate(&["agent", "code", "--name", "bot", "--allow", "notes:read:team", "--owner", "Finance"]).ok();
     assert!(made.starts_with("writ-enrol-"), "{made}");
     assert!(place.operate(&["agent", "codes"]).ok().contains("bot"));
     for key in ["bot", "second", "third"] {
@@ -165,7 +166,8 @@ fn an_agent_registers_itself_with_a_code_and_gets_other_keys() {
     let ended = place.operate(&["agent", "rotate", "bot", "--key", &key("third"), "--now"]).ok();
     assert!(ended.contains("no edge serves it"), "{ended}");
     place.request("bot", &[]).refused(1);
-    let by_third = ["request", "--agent", "bot", "--key", "third.pem", "--scope", "notes:read:team", "--url", &place.url];
+    let by_third =
+        ["request", "--agent", "bot", "--key", "third.pem", "--scope", "notes:read:team", "--url", &place.url];
     writ(place.path(), &by_third).ok();
 
     place.operate(&["agent", "describe", "bot", "--purpose", "reads notes"]).ok();

@@ -27,6 +27,7 @@ for_every_backend!(
     a_code_counts_once_for_a_minute_and_with_its_verifier_only,
     a_session_ends_by_its_time_and_when_it_is_not_used,
     a_session_ends_with_the_person,
+    a_session_ends_when_the_directory_says_that_the_person_is_gone,
     a_person_lifts_a_stop_of_somebody_else_only,
 );
 
@@ -440,6 +441,29 @@ async fn a_session_ends_with_the_person(database: &Database) {
     assert_eq!(test.authority.delete(&path).await.status, 204);
     assert!(!test.counts(&bob).await);
     test.authority.delete(&path).await.refused(404, "not_found");
+}
+
+async fn a_session_ends_when_the_directory_says_that_the_person_is_gone(database: &Database) {
+    let test = Test::start(database).await;
+    let session = test.signed_in(json!({})).await;
+    let token = test.authority.post("/v1/scim/tokens", json!({ "provider": "corp" })).await.ok();
+    let user =
+        json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "alice", "active": true });
+    let added = test.with(&token, Method::POST, "/scim/v2/Users", &user).await.ok();
+    assert!(test.counts(&session).await);
+    let gone = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{ "op": "replace", "path": "active", "value": false }],
+    });
+    let path = format!("/scim/v2/Users/{}", added["id"].as_str().unwrap());
+    test.with(&token, Method::PATCH, &path, &gone).await.ok();
+    assert!(!test.counts(&session).await);
+    // Nor does a later login get in.
+    test.authority.clock.advance(Duration::from_secs(60));
+    let begun = test.begin().await;
+    test.provider_says(&begun, json!({ "sid": "session-2" }));
+    let told = test.refused(&begun).await;
+    assert!(told.contains("alice"), "{told}");
 }
 
 async fn a_person_lifts_a_stop_of_somebody_else_only(database: &Database) {
