@@ -14,12 +14,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use writ::audit::{Event, Head, Record};
 use writ::catalog::Service;
-use writ::clock::{Clock as _, SystemClock, Timestamp};
-use writ::id::ServiceName;
-use writ::key::{KeyPair, sha256};
+use writ::clock::{Clock, SystemClock, Timestamp};
+use writ::id::{AudienceName, ServiceName};
+use writ::key::{KeyPair, PublicKey, sha256};
 use writ::revocation::{Entry, Statement, Target};
 use writ::secret::Secret;
 use writ::token::RootKeys;
@@ -42,7 +43,9 @@ pub(crate) const LEASE: Duration = Duration::from_millis(1000);
 pub(crate) struct StandIn(Arc<Inner>);
 
 struct Inner {
+    url: Box<str>,
     issuer: Box<str>,
+    clock: Arc<dyn Clock>,
     state: Mutex<Said>,
     head: watch::Sender<u64>,
 }
@@ -76,18 +79,44 @@ fn reply_key() -> KeyPair {
     KeyPair::from_seed(&[0xaa; 32])
 }
 
+async fn listen() -> (TcpListener, Box<str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).into();
+    (listener, url)
+}
+
+/// Whose authority it plays, and when.
+pub(crate) struct Role {
+    pub(crate) issuer: Box<str>,
+    pub(crate) audience: AudienceName,
+    pub(crate) root_keys: RootKeys,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
 impl StandIn {
     pub(crate) async fn start(services: Vec<Service>) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let issuer: Box<str> = format!("http://{address}").into();
+        let (listener, url) = listen().await;
+        let root_keys = RootKeys { keys: vec![RootKey { id: ROOT_KEY_ID, key: root().public(), until: None }] };
+        let role =
+            Role { issuer: url.clone(), audience: AUDIENCE.parse().unwrap(), root_keys, clock: Arc::new(SystemClock) };
+        Self::serve(listener, url, role, services)
+    }
+
+    /// One that lives elsewhere than its issuer's URL says.
+    pub(crate) async fn start_as(role: Role, services: Vec<Service>) -> Self {
+        let (listener, url) = listen().await;
+        Self::serve(listener, url, role, services)
+    }
+
+    fn serve(listener: TcpListener, url: Box<str>, role: Role, services: Vec<Service>) -> Self {
+        let Role { issuer, audience, root_keys, clock } = role;
         let tenant = TENANT.parse::<writ::id::TenantName>().unwrap();
         let offered = |service| OfferedService { tenant: tenant.clone(), service };
         let settings = Settings {
             version: 1,
             issuer: issuer.clone(),
-            audience: AUDIENCE.parse().unwrap(),
-            root_keys: RootKeys { keys: vec![RootKey { id: ROOT_KEY_ID, key: root().public(), until: None }] },
+            audience,
+            root_keys,
             services: services.into_iter().map(offered).collect(),
         };
         let state = Mutex::new(Said {
@@ -101,7 +130,7 @@ impl StandIn {
             lent: 0,
             records: Vec::new(),
         });
-        let stand_in = Self(Arc::new(Inner { issuer, state, head: watch::Sender::new(0) }));
+        let stand_in = Self(Arc::new(Inner { url, issuer, clock, state, head: watch::Sender::new(0) }));
         let router = Router::new()
             .route("/v1/edge/join", post(join))
             .route("/v1/edge/feed", post(feed))
@@ -114,6 +143,16 @@ impl StandIn {
 
     pub(crate) fn issuer(&self) -> &str {
         &self.0.issuer
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// What it signs its answers by.
+    pub(crate) fn reply_key(&self) -> PublicKey {
+        reply_key().public()
     }
 
     pub(crate) fn root(&self) -> KeyPair {
@@ -144,7 +183,7 @@ impl StandIn {
         let seq = {
             let mut said = self.said();
             let seq = said.log.len() as u64 + 1;
-            let at = SystemClock.now();
+            let at = self.0.clock.now();
             said.log.push(Entry { seq, target, at, forget_after: at.after(Duration::from_secs(86_400)) });
             seq
         };
@@ -201,7 +240,7 @@ impl StandIn {
         let covers = ProofCovers { query: false, body: true };
         let text = headers["dpop"].to_str().unwrap();
         let (_, proof) =
-            proof::check(text, None, &request, None, covers, NonceRule::Optional, SystemClock.now()).unwrap();
+            proof::check(text, None, &request, None, covers, NonceRule::Optional, self.0.clock.now()).unwrap();
         Asked { message: serde_json::from_slice(body).unwrap(), proof: proof.id }
     }
 }
@@ -236,7 +275,7 @@ async fn feed(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes)
     let reply = FeedReply {
         head: said.log.len() as u64,
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
-        now: Timestamp::from_millis(SystemClock.now().millis() + said.clock_ahead_ms),
+        now: Timestamp::from_millis(authority.0.clock.now().millis() + said.clock_ahead_ms),
         log: {
             let next = said.log[usize::try_from(message.known).unwrap()..].iter().cloned();
             Statement::of(message.known, said.log.len() as u64, next)

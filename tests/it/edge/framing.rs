@@ -4,21 +4,15 @@ use writ::token::chain::Authority;
 
 use super::raw::Client;
 use super::{World, Writ};
+use crate::attacks::Siege;
 
-/// Each request alone on its connection: refused with that status and reason, then the connection is closed.
+/// Each request alone on its connection: refused with that status and reason, and with all that holds of a refusal.
 async fn all_refused(world: &World, cases: Vec<(String, u16, &'static str)>) {
-    for (request, status, _) in &cases {
-        let mut client = Client::connect(world.edge.address()).await;
-        let answer = client.exchange(request).await;
-        assert_eq!(answer.status, *status, "{request:?}: {}", answer.text());
-        assert_eq!(answer.header("writ-edge"), Some("denied"), "{request:?}");
+    let mut siege = Siege::of(world);
+    for (request, status, reason) in cases {
+        siege.repelled(&format!("{request:?}"), &request, status, reason).await;
     }
-    let decisions = world.decisions(cases.len()).await;
-    let reasons: Vec<&str> = decisions.iter().map(|decision| &*decision.reason).collect();
-    let expected: Vec<&str> = cases.iter().map(|(_, _, reason)| *reason).collect();
-    assert_eq!(reasons, expected);
-    assert!(world.upstream.seen().is_empty());
-    assert_eq!(world.authority.lent(), 0);
+    siege.over().await;
 }
 
 fn writer(world: &World) -> Writ {
@@ -84,18 +78,14 @@ async fn a_length_with_two_readings_is_refused_and_the_connection_ends() {
         put("Transfer-Encoding : chunked", "header_field"),
         put("X: a\r\n Transfer-Encoding: chunked", "header_field"),
     ];
-    for (request, ..) in &cases {
+    let mut siege = Siege::of(&world);
+    for (request, status, reason) in cases {
         let mut client = Client::connect(world.edge.address()).await;
-        let answer = client.exchange(request).await;
-        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{request:?}");
+        let answer = siege.repelled_on(&mut client, &format!("{request:?}"), &request, status, reason).await;
+        assert_eq!(answer.header("connection"), Some("close"), "{request:?}");
         assert!(client.is_closed().await, "{request:?}");
     }
-    let reasons: Vec<_> = world.decisions(cases.len()).await.into_iter().map(|decision| decision.reason).collect();
-    assert_eq!(
-        reasons.iter().map(AsRef::as_ref).collect::<Vec<&str>>(),
-        cases.iter().map(|case| case.2).collect::<Vec<_>>()
-    );
-    assert!(world.upstream.seen().is_empty());
+    siege.over().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

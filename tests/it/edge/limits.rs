@@ -11,6 +11,7 @@ use writ::token::chain::Authority;
 
 use super::raw::Client;
 use super::{World, Writ};
+use crate::attacks::Siege;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_not_end_closes_the_connection_in_time() {
@@ -28,13 +29,14 @@ async fn a_head_that_is_too_large_is_a_431() {
     let world = World::start().await;
     let writ = world.writ();
     let fields = writ.fields("GET", "/notes/notes/7");
+    let mut siege = Siege::of(&world);
     for more in [format!("X: {}\r\n", "a".repeat(40_000)), "X: y\r\n".repeat(200)] {
         let mut client = Client::connect(world.edge.address()).await;
-        let answer = client.exchange(format!("GET /notes/notes/7 HTTP/1.1\r\n{fields}{more}\r\n")).await;
-        assert_eq!(answer.status, 431, "{}", answer.text());
+        let request = format!("GET /notes/notes/7 HTTP/1.1\r\n{fields}{more}\r\n");
+        siege.repelled_on(&mut client, "a large head", request, 431, "header_too_large").await;
         assert!(client.is_closed().await);
     }
-    assert!(world.upstream.seen().is_empty());
+    siege.over().await;
 }
 
 fn put(writ: &Writ, framing: &str, body: &str) -> String {

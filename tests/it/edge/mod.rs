@@ -3,16 +3,16 @@
 //! Every refusal is checked for the four things at the head of ATTACKS.md: the service received nothing, no credential was
 //! injected, one audit record has the reason, and the answer repeats neither token nor secret.
 
-mod authority;
+pub(crate) mod authority;
 mod credentials;
 mod framing;
 mod limits;
 mod path;
 mod possession;
-mod raw;
+pub(crate) mod raw;
 mod streams;
 mod tls;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use writ::token::proof::BearerRule;
 use super::authority::LEASE;
 use super::upstream::Script;
 use super::{SECRET, World, eventually, finish};
+use crate::attacks::Siege;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_allowed_request_reaches_the_service_with_its_credential_and_is_recorded() {
@@ -172,15 +173,11 @@ async fn a_token_counts_in_its_one_place_only() {
             "authorization_repeated",
         ),
     ];
-    for (i, (request, status, reason)) in cases.into_iter().enumerate() {
-        let answer = world.send(&request).await;
-        assert_eq!(answer.status, status, "{}", answer.text());
-        let decisions = world.decisions(i + 1).await;
-        assert_eq!(decisions.iter().map(|decision| &*decision.reason).next_back(), Some(reason));
-        assert!(!answer.text().contains(text));
+    let mut siege = Siege::of(&world);
+    for (request, status, reason) in cases {
+        siege.repelled(&format!("{request:?}"), request, status, reason).await;
     }
-    assert!(!world.authority.records_text().contains(text));
-    assert!(world.upstream.seen().is_empty());
+    siege.over().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,24 +27,24 @@ use writ::token::{Capability, Limits, Operation, RawToken, RootKeys, verify};
 /// One file of `spec/vectors/`.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Vector {
+pub(crate) struct Vector {
     /// What it shows, as a sentence. The file's name is this sentence in kebab case.
-    fact: String,
+    pub(crate) fact: String,
     /// The seeds of the key pairs that take part, for those who want to make such a token themselves.
     keys: BTreeMap<String, KeyEntry>,
-    issuer: String,
-    audience: String,
-    root_keys: RootKeys,
-    now: String,
-    scheme: Scheme,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    pub(crate) root_keys: RootKeys,
+    pub(crate) now: String,
+    pub(crate) scheme: Scheme,
     /// Whether the operator accepts bearer writs.
-    bearer_accepted: bool,
-    token: String,
-    proof: Option<String>,
+    pub(crate) bearer_accepted: bool,
+    pub(crate) token: String,
+    pub(crate) proof: Option<String>,
     /// The nonces of which a proof must carry one; none is demanded when empty.
-    nonces: Vec<String>,
-    request: Request,
-    result: Answer,
+    pub(crate) nonces: Vec<String>,
+    pub(crate) request: Request,
+    pub(crate) result: Answer,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -54,24 +54,24 @@ struct KeyEntry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-enum Scheme {
+pub(crate) enum Scheme {
     #[serde(rename = "DPoP")]
     Dpop,
     Bearer,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Request {
+pub(crate) struct Request {
     /// The configured origin and the path, normalised: what `htu` is compared with.
     url: String,
-    query: Option<String>,
-    body: Option<String>,
-    operation: Operation,
+    pub(crate) query: Option<String>,
+    pub(crate) body: Option<String>,
+    pub(crate) operation: Operation,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+pub(crate) enum Answer {
     /// Allowed by this capability of the authority block.
     Allowed { capability: Capability },
     /// Denied: the reason code, and for people what exactly was wrong.
@@ -145,7 +145,7 @@ fn outward(code: &str) -> (u16, &'static str) {
     }
 }
 
-fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     Timestamp::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
 }
 
@@ -161,6 +161,11 @@ fn cases() -> BTreeMap<String, Vector> {
         assert!(cases.insert(name.clone(), vector).is_none(), "two cases are called {name}");
     }
     cases
+}
+
+/// What the files say, for those who ask something else than `Vector::answer`.
+pub(crate) fn all() -> Vec<Vector> {
+    files().values().map(|text| serde_json::from_str(text).unwrap()).collect()
 }
 
 fn files() -> BTreeMap<String, String> {
