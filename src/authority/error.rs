@@ -59,6 +59,11 @@ pub enum AuthorityError {
     /// No secret of a SCIM client, or not one of ours.
     #[error("send `Authorization: Bearer <secret>`, the secret that `writ scim token add` showed for this provider")]
     NoScimToken,
+    /// Nobody who may say that a user's tokens are to be revoked.
+    #[error(
+        "send `Authorization: Bearer <token>`, a token that this provider signed (`global-token-revocation+jwt`) or its SCIM client's secret"
+    )]
+    NoRevocationCaller,
     /// A token that identifies nobody, or a provider that does not answer.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -214,7 +219,7 @@ impl AuthorityError {
             Self::SignIn(_) => (S::FORBIDDEN, "sign_in_refused"),
             Self::NoSession => (S::CONFLICT, "no_session"),
             Self::NotForRole(_) => (S::FORBIDDEN, "role"),
-            Self::NoUser | Self::NoScimToken => (S::UNAUTHORIZED, "unauthenticated"),
+            Self::NoUser | Self::NoScimToken | Self::NoRevocationCaller => (S::UNAUTHORIZED, "unauthenticated"),
             Self::Identity(IdentityError::Refused(_)) => (S::UNAUTHORIZED, "identity_refused"),
             Self::Identity(IdentityError::Unavailable(_)) => (S::SERVICE_UNAVAILABLE, "provider_unavailable"),
             Self::NoProvider => (S::NOT_FOUND, "no_provider"),

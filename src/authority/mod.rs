@@ -36,6 +36,7 @@ pub mod explain;
 pub mod feed;
 pub mod fence;
 mod fresh;
+pub mod global;
 pub mod http;
 mod injections;
 pub mod installation;

@@ -14,6 +14,7 @@ use crate::id::{ProviderName, TenantName};
 
 mod claims;
 mod fetch;
+mod global;
 mod jws;
 mod keys;
 mod logout;
@@ -27,6 +28,7 @@ pub mod subject_id;
 mod tests;
 mod user;
 
+pub use global::RevocationCaller;
 pub use jws::{IdentityToken, TOKEN_BYTES_MAX};
 pub use logout::{Ended, Logout};
 pub use sign_in::{Answer, Attempt, SignIn};
@@ -168,7 +170,33 @@ impl Providers {
     }
 }
 
+impl Providers {
+    /// As whose request `text` counts for one of `audience`, if it is signed by provider `name`; `None` if there is no such provider.
+    pub async fn revocation_caller(
+        &self,
+        name: &ProviderName,
+        text: &str,
+        audience: [&str; 2],
+        now: Timestamp,
+    ) -> Option<Result<RevocationCaller, IdentityError>> {
+        let provider = self.openid.iter().find(|provider| provider.terms.name == *name)?;
+        Some(provider.revocation_caller(text, audience, now).await)
+    }
+}
+
 impl Provider {
+    async fn revocation_caller(
+        &self,
+        text: &str,
+        audience: [&str; 2],
+        now: Timestamp,
+    ) -> Result<RevocationCaller, IdentityError> {
+        let token = IdentityToken::parse(text)?;
+        let caller = global::caller(&token, &self.terms, audience, now)?;
+        self.source.signed(&token).await?;
+        Ok(caller)
+    }
+
     async fn logout(&self, text: &str, now: Timestamp) -> Result<Logout, IdentityError> {
         let token = IdentityToken::parse(text)?;
         let logout = logout::logout(&token, &self.terms, now)?;

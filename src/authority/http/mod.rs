@@ -23,6 +23,7 @@ mod edges;
 mod enrolment;
 mod explain;
 mod extract;
+mod global;
 mod grants;
 mod installation;
 mod keys;
@@ -133,6 +134,7 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(my::writs))
         .routes(routes!(my::revoke))
         .routes(routes!(my::logout))
+        .routes(routes!(global::revoke))
         .routes(routes!(scim::tokens::add, scim::tokens::list))
         .routes(routes!(scim::tokens::remove))
         .routes(routes!(scim::discovery::config))

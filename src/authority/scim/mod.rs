@@ -118,6 +118,11 @@ impl Provisioner {
         }
     }
 
+    /// Whose directory it provisions.
+    pub(super) const fn provider(&self) -> &ProviderName {
+        &self.provider
+    }
+
     /// An audited change by this client.
     fn event(&self, action: &str, object: impl ToString, id: ResourceId, more: Value) -> Change {
         let mut detail = Map::from_iter([

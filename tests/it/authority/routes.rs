@@ -37,6 +37,8 @@ const OPEN: &[(&str, &str)] = &[
     ("post", "/v1/edge/audit"),
     // Its callers are identity providers: `identity/logout.rs`.
     ("post", "/v1/identity/{provider}/logout"),
+    // Its callers are identity providers: `scim/global.rs`.
+    ("post", "/v1/identity/{provider}/global-token-revocation"),
 ];
 
 /// Their callers are users: `identity/mine.rs`.

@@ -5,6 +5,7 @@
 
 mod access;
 mod compliance;
+mod global;
 mod kill;
 mod race;
 mod resources;
