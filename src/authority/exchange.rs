@@ -6,11 +6,15 @@ use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::authority::{Authority, is_client_id};
 use crate::clock::Timestamp;
 use crate::id::{AgentName, AudienceName, Group};
-use crate::identity::{IdentityError, TokenKind, VerifiedIdentity};
+use crate::identity::{IdentityError, IdentityGrant, TokenKind, VerifiedIdentity};
 use crate::key::sha256;
 use crate::policy::Grant;
 use crate::revocation::{Entry, Target};
 use crate::store::IssueContext;
+use crate::token::Capability;
+
+/// The most capabilities of an assertion's scope that are looked at.
+const SCOPE_MAX: usize = 64;
 
 /// A request to exchange a user's token for a writ.
 #[derive(Debug)]
@@ -21,6 +25,17 @@ pub struct ExchangeRequest {
     pub subject_token: String,
     /// What kind of token that is.
     pub kind: TokenKind,
+    /// Where the writ is to be used, by URL (RFC 8707).
+    pub resource: Option<String>,
+}
+
+/// A request for a writ by a provider's grant.
+#[derive(Debug)]
+pub struct GrantedRequest {
+    /// Who asks for what. Names no user.
+    pub request: TokenRequest,
+    /// The identity assertion authorization grant.
+    pub assertion: String,
     /// Where the writ is to be used, by URL (RFC 8707).
     pub resource: Option<String>,
 }
@@ -48,9 +63,41 @@ impl Authority {
             return Err(IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()));
         }
         let user = self.providers.verify(&context.agent.tenant, &subject_token, kind, now).await?;
+        self.issue_for(user, context, audience, &request, now).await
+    }
+
+    /// Issues a writ for the user for whom a provider grants it to the agent (ID-JAG), or says what would have to change.
+    /// Otherwise as [`exchange`](Self::exchange).
+    pub async fn granted(&self, granted: GrantedRequest) -> Result<Issued, IssueError> {
+        let now = self.now();
+        let GrantedRequest { mut request, assertion, resource } = granted;
+        let context = self.asking_agent(&request, None, now).await?;
+        if !self.proven_key(&request, &context, now).await? {
+            return Err(IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()));
+        }
+        let IdentityGrant { user, client_id, scope, resources } =
+            self.providers.grant(&context.agent.tenant, &assertion, self.issuer(), now).await?;
+        if !is_client_id(&client_id, &context.agent.tenant, &context.agent.name) {
+            return Err(IssueError::User("the assertion's `client_id` is another client's".into()));
+        }
+        if let Some(scope) = scope {
+            request.capabilities = narrowed(request.capabilities, &scope)?;
+        }
+        let audience = self.audience_within(request.audience.clone(), resource.as_deref(), &resources).await?;
+        self.issue_for(user, context, audience, &request, now).await
+    }
+
+    /// Issues to an agent that proved its key what it was granted for a user.
+    async fn issue_for(
+        &self,
+        user: VerifiedIdentity,
+        context: IssueContext,
+        audience: AudienceName,
+        request: &TokenRequest,
+        now: Timestamp,
+    ) -> Result<Issued, IssueError> {
         check_actor(&user, &context)?;
         let groups = self.check_login(&user, Some(&context.agent.name)).await?;
-
         let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), &groups);
         let grants: Vec<Grant> = context.grants.iter().filter(for_user).cloned().collect();
         let longest = longest(&user, now)?;
@@ -60,6 +107,32 @@ impl Authority {
         issuance.ttl = issuance.ttl.min(longest);
         self.use_up(&user, now).await?;
         self.minted(context, audience, Some((&user).into()), issuance, true, now).await
+    }
+
+    /// The edge deployment that is asked for, which must be one at which `resources` stand, if there are any.
+    async fn audience_within(
+        &self,
+        audience: Option<AudienceName>,
+        resource: Option<&str>,
+        resources: &[String],
+    ) -> Result<AudienceName, IssueError> {
+        let mut within: Vec<AudienceName> = Vec::new();
+        for resource in resources {
+            match self.audience_at(None, Some(resource)).await {
+                Ok(found) if !within.contains(&found) => within.push(found),
+                // What is elsewhere is somebody else's.
+                Ok(_) | Err(IssueError::Target(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        let asked = match (&audience, resource, within.as_slice()) {
+            (None, None, [only]) => only.clone(),
+            _ => self.audience_at(audience, resource).await?,
+        };
+        if resources.is_empty() || within.contains(&asked) {
+            return Ok(asked);
+        }
+        Err(IssueError::Target("the assertion's `resource` is not at the edge deployment that is asked for".into()))
     }
 
     /// The edge deployment that is named, or that stands at `resource`.
@@ -121,6 +194,19 @@ impl Authority {
             return Ok(());
         }
         Err(IssueError::User("the user's token was exchanged before: get a fresh one from the provider".into()))
+    }
+}
+
+/// What is asked for, if all of it is within `scope`; all of `scope` if nothing is asked for. Words of `scope` that are no
+/// capabilities allow nothing here.
+fn narrowed(asked: Vec<Capability>, scope: &str) -> Result<Vec<Capability>, IssueError> {
+    let within: Vec<Capability> = scope.split(' ').filter_map(|word| word.parse().ok()).take(SCOPE_MAX).collect();
+    if asked.is_empty() {
+        return Ok(within);
+    }
+    match asked.iter().find(|one| !within.iter().any(|outer| outer.covers(one))) {
+        None => Ok(asked),
+        Some(beyond) => Err(IssueError::Scope(format!("the assertion's `scope` does not cover `{beyond}`"))),
     }
 }
 

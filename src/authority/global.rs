@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::config::identity::ProviderTerms;
 use crate::id::{ProviderName, Subject};
 use crate::identity::scim::address;
-use crate::identity::subject_id::{Address, SubjectId, Whom};
+use crate::identity::subject_id::{SubjectId, Whom};
 use crate::identity::{Ended, RevocationCaller};
 use crate::key::sha256;
 use crate::store::StoreError;
@@ -78,7 +78,7 @@ impl Authority {
         let addresses = match subject {
             // `acct:` is an address of the user (RFC 7565), which the directory has as an e-mail address if at all.
             SubjectId::Account(uri) => {
-                vec![Address::Email(uri.strip_prefix("acct:").unwrap_or(uri).to_owned())]
+                vec![address::email(uri.strip_prefix("acct:").unwrap_or(uri))]
             }
             other => match other.whom(terms) {
                 Whom::User(user) => return Ok(vec![user]),
@@ -89,11 +89,6 @@ impl Authority {
         };
         let mut users = Vec::new();
         for found in addresses {
-            let found = match &found {
-                Address::Email(email) => Some(address::email(email)),
-                Address::Phone(number) => address::phone(number),
-            };
-            let Some(found) = found else { continue };
             for name in self.store.users_at(&terms.name, &found, USERS_MAX).await? {
                 let user = format!("{}{name}", terms.user_prefix).parse();
                 users.extend(user.ok().filter(|user| !users.contains(user)));

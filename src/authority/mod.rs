@@ -31,6 +31,7 @@ pub mod credentials;
 pub mod edges;
 pub mod enrolment;
 pub mod error;
+pub mod event;
 pub mod exchange;
 pub mod explain;
 pub mod feed;

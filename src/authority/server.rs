@@ -75,6 +75,7 @@ async fn serve(authority: Arc<Authority>, listener: TcpListener, tls: Option<Tls
     let upkeep = authority.spawn_upkeep();
     let sharing = authority.spawn_sharing();
     let fencing = authority.spawn_fencing();
+    let polling = authority.spawn_polling();
     let router = http::router(Arc::clone(&authority));
     let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(authority.terms.connections_max));
@@ -111,6 +112,9 @@ async fn serve(authority: Arc<Authority>, listener: TcpListener, tls: Option<Tls
     let _ = upkeep.await;
     let _ = sharing.await;
     let _ = fencing.await;
+    for polling in polling {
+        let _ = polling.await;
+    }
 }
 
 async fn stopped(stopping: &mut watch::Receiver<bool>) {

@@ -52,14 +52,13 @@ impl Authority {
     /// The entry, its audit record and the used name of the message are one transaction. A message that comes again because
     /// its first answer was lost waits for the receipt of what it ended.
     pub(super) async fn signalled(&self, signal: Signal) -> Result<Signalled, AuthorityError> {
-        let Signal { by, how, tenant, ended, mut detail, message } = signal;
+        let Signal { by, how, tenant, ended, detail, message } = signal;
         let (target, suspends) = match ended {
             Ended::Session(session) => (Target::Session(tenant.clone(), session), false),
             Ended::Logins(user) => (Target::Subject(tenant.clone(), user), false),
             Ended::User(user) => (Target::Subject(tenant.clone(), user), true),
         };
-        detail.insert("signal".into(), how.into());
-        let event = Change { detail, ..change(by, "revocation.add", &target, Some(&tenant)) };
+        let event = said(by, "revocation.add", &target, &tenant, how, detail);
         let revocation =
             NewRevocation { target, forget_after: self.forget_after(), at: self.now(), idempotency_key: None };
         let once = Some((&message.id, message.until));
@@ -72,6 +71,20 @@ impl Authority {
             Some(entry) => self.receipt_for(&entry).await.map(Signalled::Ended),
             None => self.ended_before(&revocation.target).await.map(|()| Signalled::Before),
         }
+    }
+
+    /// Records a signal that ends nothing; a message that came before is not recorded again.
+    pub(super) async fn record_signal(
+        &self,
+        by: Actor,
+        how: &'static str,
+        tenant: &TenantName,
+        detail: Map<String, Value>,
+        message: Message,
+    ) -> Result<(), AuthorityError> {
+        let event = said(by, "signal.record", how, tenant, how, detail);
+        self.store.record_said((&message.id, message.until), self.now(), &event).await?;
+        Ok(())
     }
 
     /// Waits until no edge serves what the latest entry for `target` ended: that proves every earlier one. What has left the
@@ -106,4 +119,16 @@ impl Authority {
             Signalled::Before => Err(IdentityError::seen_before().into()),
         }
     }
+}
+
+fn said(
+    by: Actor,
+    action: &str,
+    object: impl ToString,
+    tenant: &TenantName,
+    how: &'static str,
+    mut detail: Map<String, Value>,
+) -> Change {
+    detail.insert("signal".into(), how.into());
+    Change { detail, ..change(by, action, object, Some(tenant)) }
 }

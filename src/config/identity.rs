@@ -11,8 +11,11 @@ use crate::config::saml::{self, SamlTable, SamlTerms};
 use crate::id::{ProviderName, Subject, TenantName, is_deceptive};
 
 mod algorithm;
+mod signals;
 
 pub use algorithm::{InvalidAlgorithm, SignatureAlgorithm};
+use signals::SignalsTable;
+pub use signals::{PollTerms, SignalsTerms};
 
 /// What is expected of one provider. Checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub struct ProviderTerms {
     pub keys_keep: Duration,
     /// How much longer they are used while it does not answer.
     pub keys_grace: Duration,
+    /// The security events that it transmits, if it does.
+    pub signals: Option<SignalsTerms>,
 }
 
 /// Where a provider's tokens say what. Names of top-level claims.
@@ -173,6 +178,7 @@ struct ProviderTable {
     allow_private: bool,
     keys_keep_s: Option<u64>,
     keys_grace_s: Option<u64>,
+    signals: Option<SignalsTable>,
 }
 
 /// A setting of a provider that is refused: which key, what it must be, what it is.
@@ -218,7 +224,7 @@ impl IdentityTable {
 impl ProviderTable {
     fn checked(self, folder: &Path) -> Result<ProviderTerms, Refused> {
         let live_check = self.live_check(folder)?;
-        check_issuer(&self.issuer, self.allow_private)?;
+        check_url("identity.provider.issuer", &self.issuer, self.allow_private)?;
         if self.client_ids.is_empty() && self.audiences.is_empty() {
             return Err(("identity.provider.client_ids", "or `audiences` must name at least one", "none".into()));
         }
@@ -253,6 +259,10 @@ impl ProviderTable {
             reuse: if self.single_use { Reuse::Once } else { Reuse::WhileFresh },
             ca_file: self.ca_file.map(|file| folder.join(file)),
             allow_private: self.allow_private,
+            signals: match self.signals {
+                None => None,
+                Some(signals) => Some(signals.checked(&self.issuer, self.allow_private, folder)?),
+            },
             name: self.name,
             issuer: self.issuer,
             client_ids: self.client_ids,
@@ -322,8 +332,8 @@ impl Standing<'_> {
     }
 }
 
-fn check_issuer(issuer: &str, allow_private: bool) -> Result<(), Refused> {
-    let refused = |rule| Err(("identity.provider.issuer", rule, format!("`{}`", crate::id::shown(issuer))));
+fn check_url(key: &'static str, issuer: &str, allow_private: bool) -> Result<(), Refused> {
+    let refused = |rule| Err((key, rule, format!("`{}`", crate::id::shown(issuer))));
     let Ok(upstream) = issuer.parse::<Upstream>() else {
         return refused("must be an `https` URL without query and fragment");
     };

@@ -15,6 +15,8 @@ use crate::dial::{AddressRule, Dialer, Limits, TrustedRoots, Upstream};
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 256 << 10;
 /// How long one question may take, connection and answer included.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a transmitter may keep a poll waiting for an event.
+const POLLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How a provider is reached.
 #[derive(Debug)]
@@ -79,8 +81,18 @@ impl Endpoint {
         self.ask(Method::POST, Some(authorization), form.into()).await
     }
 
+    /// `POST` of JSON with a credential, whose answer may be long in coming. Only 200 is an answer.
+    pub(crate) async fn poll(&self, authorization: HeaderValue, json: String) -> Result<Bytes, FetchError> {
+        let content = (json.into(), "application/json");
+        match tokio::time::timeout(POLLED_WITHIN, self.exchange(Method::POST, Some(authorization), content)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(FetchError::Timeout(self.url.clone())),
+        }
+    }
+
     async fn ask(&self, method: Method, authorization: Option<HeaderValue>, form: Bytes) -> Result<Bytes, FetchError> {
-        match tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, authorization, form)).await {
+        let content = (form, "application/x-www-form-urlencoded");
+        match tokio::time::timeout(ANSWER_WITHIN, self.exchange(method, authorization, content)).await {
             Ok(answer) => answer,
             Err(_) => Err(FetchError::Timeout(self.url.clone())),
         }
@@ -90,16 +102,15 @@ impl Endpoint {
         &self,
         method: Method,
         authorization: Option<HeaderValue>,
-        form: Bytes,
+        (content, content_type): (Bytes, &'static str),
     ) -> Result<Bytes, FetchError> {
-        let mut request = Request::new(Full::new(form.clone()));
+        let mut request = Request::new(Full::new(content.clone()));
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(self.path.clone());
         let headers = request.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if !form.is_empty() {
-            let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-            headers.insert(header::CONTENT_TYPE, form_type);
+        if !content.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         if let Some(mut authorization) = authorization {
             authorization.set_sensitive(true);

@@ -13,8 +13,10 @@ use crate::config::identity::ProviderTerms;
 use crate::id::{ProviderName, TenantName};
 
 mod claims;
+mod event;
 mod fetch;
 mod global;
+mod id_jag;
 mod jws;
 mod keys;
 mod logout;
@@ -26,12 +28,16 @@ mod source;
 pub mod subject_id;
 #[cfg(test)]
 mod tests;
+mod transmitter;
 mod user;
 
+pub use event::{Effect, SecurityEvent};
 pub use global::RevocationCaller;
+pub use id_jag::IdentityGrant;
 pub use jws::{IdentityToken, TOKEN_BYTES_MAX};
 pub use logout::{Ended, Logout};
 pub use sign_in::{Answer, Attempt, SignIn};
+pub use transmitter::{PollError, Polled, Poller};
 pub use user::{TokenKind, VerifiedIdentity};
 
 use provider::Provider;
@@ -79,6 +85,19 @@ impl IdentityError {
     }
 }
 
+/// Why a pushed event changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushRefused {
+    /// Whoever pushes did not show the secret, or the provider pushes nothing by the settings.
+    #[error(
+        "send `Authorization: Bearer <secret>`, the one in `signals.push_secret_file`, for a provider with `signals`"
+    )]
+    Secret,
+    /// The token.
+    #[error(transparent)]
+    Token(IdentityError),
+}
+
 /// Why a provider of the settings can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -96,6 +115,11 @@ pub enum SetupError {
     /// Not a secret.
     #[error("{0} must hold a secret of 1 to 4096 bytes, and nothing else")]
     ClientSecret(PathBuf),
+    /// Not a URL that may be asked.
+    #[error(
+        "`signals.poll_url` of identity provider `{0}` is not an https URL (or http on this machine, with `allow_private`)"
+    )]
+    PollUrl(ProviderName),
     /// Not the certificate of a SAML provider.
     #[error("{path} {reason}")]
     SamlKey {
@@ -104,6 +128,22 @@ pub enum SetupError {
         /// Why.
         reason: saml::InvalidSamlKey,
     },
+}
+
+/// As how many kinds of a provider's token `text` could be read at `now` if its signature held: for whoever tests the readers.
+#[doc(hidden)]
+pub fn dangerous_kinds(text: &str, terms: &ProviderTerms, issuer: &str, now: Timestamp) -> usize {
+    let Ok(token) = IdentityToken::parse(text) else { return 0 };
+    let user = |kind| user::identity(&token, kind, terms, now).is_ok_and(|user| user.expires() > now);
+    let event = terms.signals.as_ref().is_some_and(|signals| event::event(&token, terms, signals, now).is_ok());
+    let kinds = [
+        user(TokenKind::Id),
+        user(TokenKind::Access),
+        logout::logout(&token, terms, now).is_ok(),
+        id_jag::grant(&token, terms, issuer, now).is_ok(),
+        event,
+    ];
+    kinds.iter().filter(|fits| **fits).count()
 }
 
 impl Providers {
@@ -144,18 +184,59 @@ impl Providers {
             return Ok(self.saml.verify(tenant, text, now)?);
         }
         let token = IdentityToken::parse(text)?;
-        let issuer = token.issuer();
-        let of_issuer = |provider: &&Arc<Provider>| {
-            provider.terms.tenant == *tenant && issuer.as_deref() == Some(&*provider.terms.issuer)
-        };
-        let provider = self.openid.iter().find(of_issuer).ok_or_else(|| {
-            Refused::new(format!("its `iss` is no identity provider of tenant `{tenant}`: the settings list them"))
-        })?;
+        let provider = self.of_issuer(tenant, &token)?;
         // What costs nothing first; of a token that nobody signed no more is told than of one that somebody did.
         let identity = user::identity(&token, kind, &provider.terms, now)?;
         provider.source.signed(&token).await?;
         provider.live(text, kind, &token).await?;
         Ok(identity)
+    }
+
+    /// What an event token that was pushed for provider `name` says; `None` if there is no such provider. `secret` is what whoever
+    /// pushes has shown.
+    pub async fn pushed(
+        &self,
+        name: &ProviderName,
+        secret: Option<&str>,
+        text: &str,
+        now: Timestamp,
+    ) -> Option<Result<SecurityEvent, PushRefused>> {
+        let provider = self.openid.iter().find(|provider| provider.terms.name == *name)?;
+        if !provider.may_push(secret) {
+            return Some(Err(PushRefused::Secret));
+        }
+        Some(provider.event(text, now).await.map_err(PushRefused::Token))
+    }
+
+    /// The transmitters that are to be polled.
+    pub fn pollers(&self) -> Vec<Poller> {
+        self.openid.iter().filter_map(Poller::of).collect()
+    }
+
+    /// What a provider of `tenant` grants by an identity assertion for the authority `issuer`.
+    pub async fn grant(
+        &self,
+        tenant: &TenantName,
+        text: &str,
+        issuer: &str,
+        now: Timestamp,
+    ) -> Result<IdentityGrant, IdentityError> {
+        let token = IdentityToken::parse(text)?;
+        let provider = self.of_issuer(tenant, &token)?;
+        let grant = id_jag::grant(&token, &provider.terms, issuer, now)?;
+        provider.source.signed(&token).await?;
+        provider.live(text, TokenKind::Id, &token).await?;
+        Ok(grant)
+    }
+
+    fn of_issuer(&self, tenant: &TenantName, token: &IdentityToken) -> Result<&Arc<Provider>, Refused> {
+        let issuer = token.issuer();
+        let of_issuer = |provider: &&Arc<Provider>| {
+            provider.terms.tenant == *tenant && issuer.as_deref() == Some(&*provider.terms.issuer)
+        };
+        self.openid.iter().find(of_issuer).ok_or_else(|| {
+            Refused::new(format!("its `iss` is no identity provider of tenant `{tenant}`: the settings list them"))
+        })
     }
 
     /// What a logout token for provider `name` says has ended; `None` if there is no such provider.

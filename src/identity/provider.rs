@@ -11,6 +11,7 @@ use crate::config::identity::{KeyPlace, LiveCheck, ProviderTerms};
 use crate::identity::fetch::FetchError;
 use crate::identity::jws::IdentityToken;
 use crate::identity::source::{Source, SourceTerms, fetcher, read_secret};
+use crate::identity::transmitter::Transmitter;
 use crate::identity::user::TokenKind;
 use crate::identity::{IdentityError, Refused, SetupError};
 use crate::secret::Secret;
@@ -22,6 +23,7 @@ pub(super) struct Provider {
     pub(super) source: Arc<Source>,
     /// Of introspection.
     client_secret: Option<Secret<String>>,
+    pub(super) transmitter: Option<Transmitter>,
 }
 
 impl Provider {
@@ -43,7 +45,8 @@ impl Provider {
             endpoint,
         };
         let fetcher = fetcher(terms.ca_file.as_deref(), terms.allow_private)?;
-        Ok(Self { source: Arc::new(Source::new(source, fetcher, clock)), terms, client_secret })
+        let transmitter = Transmitter::open(&terms, &fetcher, &clock)?;
+        Ok(Self { source: Arc::new(Source::new(source, fetcher, clock)), terms, client_secret, transmitter })
     }
 
     /// Asks the provider whether the token behind `text` still counts, if the settings say so. `user` is whom it names.

@@ -4,6 +4,7 @@ use crate::config::identity::ProviderTerms;
 use crate::id::Subject;
 use crate::identity::Refused;
 use crate::identity::claims::in_tenant;
+use crate::identity::scim::address;
 use crate::token::strict_json::Object;
 
 /// The longest identifier in bytes.
@@ -49,19 +50,10 @@ pub enum Whom {
     User(Subject),
     /// A session at the provider.
     Session(Subject),
-    /// Whoever has one of these addresses: the directory may know.
-    Addressed(Vec<Address>),
+    /// Whoever has one of these addresses, as the directory compares them.
+    Addressed(Vec<Box<str>>),
     /// Nobody who could be a user of the provider.
     Nobody,
-}
-
-/// By what else than their name a user can be known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// An e-mail address.
-    Email(String),
-    /// A telephone number, as E.164 has it.
-    Phone(String),
 }
 
 impl SubjectId {
@@ -130,6 +122,15 @@ impl SubjectId {
         }
     }
 
+    /// The user whom it names, whichever of their sessions it may name too.
+    pub(super) fn account(&self, terms: &ProviderTerms) -> Whom {
+        match self {
+            Self::Complex { user: Some(user), .. } => user.user(terms),
+            Self::Complex { user: None, .. } => Whom::Nobody,
+            simple => simple.user(terms),
+        }
+    }
+
     fn session(&self, terms: &ProviderTerms) -> Option<Subject> {
         match self {
             Self::Opaque(id) => in_tenant(id, terms),
@@ -149,8 +150,8 @@ impl SubjectId {
             Self::Opaque(id) if claim == "sub" => named(id),
             Self::Email(email) if claim == "email" => named(email),
             Self::Phone(number) if claim == "phone_number" => named(number),
-            Self::Email(email) => Whom::Addressed(vec![Address::Email(email.clone())]),
-            Self::Phone(number) => Whom::Addressed(vec![Address::Phone(number.clone())]),
+            Self::Email(email) => Whom::Addressed(vec![address::email(email)]),
+            Self::Phone(number) => address::phone(number).map_or(Whom::Nobody, |number| Whom::Addressed(vec![number])),
             Self::Aliases(all) => {
                 let mut addresses = Vec::new();
                 for one in all {
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn what_names_users_is_what_their_tokens_name_them_by() {
         let email = r#"{"format":"email","email":"a@b.c"}"#;
-        assert_eq!(whom(email, ""), Whom::Addressed(vec![Address::Email("a@b.c".into())]));
+        assert_eq!(whom(email, ""), Whom::Addressed(vec!["email:a@b.c".into()]));
         assert_eq!(whom(email, "user_claim = \"email\""), user("a@b.c"));
         let sub = r#"{"format":"iss_sub","iss":"https://i","sub":"alice"}"#;
         assert_eq!(whom(sub, "user_claim = \"email\""), Whom::Nobody);

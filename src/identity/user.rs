@@ -112,6 +112,16 @@ pub(crate) fn identity(
     check_kind(token, kind, terms)?;
     check_issuer(claims, &terms.issuer)?;
     check_audiences(claims, kind, terms)?;
+    vouched_for(token, terms, now)
+}
+
+/// Reads whom a token identifies whose kind, issuer and audience fit.
+pub(super) fn vouched_for(
+    token: &IdentityToken,
+    terms: &ProviderTerms,
+    now: Timestamp,
+) -> Result<VerifiedIdentity, Refused> {
+    let claims = &token.claims;
     let (issued, expires) = times(claims, terms, now)?;
     if claims.has("act") {
         return Err(Refused::new(

@@ -43,6 +43,8 @@ pub struct AuthorityMetrics {
     pub log_head: Gauge,
     /// Edges that may have a lease from this process.
     pub edges_leased: Gauge,
+    /// Polls of transmitters of security events that brought no answer.
+    pub polls_failed: Counter,
 }
 
 impl Default for AuthorityMetrics {
@@ -58,7 +60,18 @@ impl Default for AuthorityMetrics {
         registry.register("injections_after_receipt", help, injections_after_receipt.clone());
         registry.register("log_head", "The end of the revocation log", log_head.clone());
         registry.register("edges_leased", "Edges that may have a lease from this process", edges_leased.clone());
-        Self { registry, time_to_revoke, receipts_pending, injections_after_receipt, log_head, edges_leased }
+        let polls_failed = Counter::default();
+        let help = "Polls of transmitters of security events that brought no answer";
+        registry.register("event_polls_failed", help, polls_failed.clone());
+        Self {
+            registry,
+            time_to_revoke,
+            receipts_pending,
+            injections_after_receipt,
+            log_head,
+            edges_leased,
+            polls_failed,
+        }
     }
 }
 

@@ -53,6 +53,12 @@ impl Object {
         self.0.len()
     }
 
+    /// Its names, sorted.
+    #[cfg(feature = "server")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }

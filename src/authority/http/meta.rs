@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::token::{CLIENT_CREDENTIALS, TOKEN_EXCHANGE};
+use super::token::{CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE};
 use super::{INTROSPECT_PATH, REVOKE_PATH, TOKEN_PATH};
 use crate::authority::{Authority, AuthorityError};
 
@@ -22,7 +22,8 @@ pub(super) struct Metadata {
     token_endpoint: String,
     revocation_endpoint: String,
     introspection_endpoint: String,
-    grant_types_supported: [&'static str; 2],
+    grant_types_supported: [&'static str; 3],
+    authorization_grant_profiles_supported: [&'static str; 1],
     response_types_supported: [&'static str; 0],
     token_endpoint_auth_methods_supported: [&'static str; 1],
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 2],
@@ -42,7 +43,8 @@ pub(super) async fn metadata(State(authority): State<Arc<Authority>>) -> Json<Me
         token_endpoint: format!("{}{TOKEN_PATH}", authority.issuer()),
         revocation_endpoint: format!("{}{REVOKE_PATH}", authority.issuer()),
         introspection_endpoint: format!("{}{INTROSPECT_PATH}", authority.issuer()),
-        grant_types_supported: [CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
+        grant_types_supported: [CLIENT_CREDENTIALS, TOKEN_EXCHANGE, JWT_BEARER],
+        authorization_grant_profiles_supported: ["urn:ietf:params:oauth:grant-profile:id-jag"],
         response_types_supported: [],
         token_endpoint_auth_methods_supported: ["private_key_jwt"],
         token_endpoint_auth_signing_alg_values_supported: SIGNATURES,

@@ -21,6 +21,7 @@ mod credentials;
 mod edge;
 mod edges;
 mod enrolment;
+mod events;
 mod explain;
 mod extract;
 mod global;
@@ -135,6 +136,7 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(my::revoke))
         .routes(routes!(my::logout))
         .routes(routes!(global::revoke))
+        .routes(routes!(events::push))
         .routes(routes!(scim::tokens::add, scim::tokens::list))
         .routes(routes!(scim::tokens::remove))
         .routes(routes!(scim::discovery::config))

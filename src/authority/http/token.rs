@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::extract::{Form, proof, refuse_query};
 use super::problem;
 use crate::authority::clients::ClientCredentials;
-use crate::authority::exchange::ExchangeRequest;
+use crate::authority::exchange::{ExchangeRequest, GrantedRequest};
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::authority::{Authority, AuthorityError};
 use crate::identity::TokenKind;
@@ -24,6 +24,7 @@ pub(super) const FORM_BYTES_MAX: usize = 32 << 10;
 const TOKEN_FORM_BYTES_MAX: usize = 128 << 10;
 pub(super) const CLIENT_CREDENTIALS: &str = "client_credentials";
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const SAML2: &str = "urn:ietf:params:oauth:token-type:saml2";
@@ -33,7 +34,7 @@ pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 /// A token request. Parameters that are not listed are ignored (RFC 6749 section 3.2); none may stand twice.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct TokenForm {
-    /// `client_credentials`, or `urn:ietf:params:oauth:grant-type:token-exchange`.
+    /// `client_credentials`, `urn:ietf:params:oauth:grant-type:token-exchange` or `…:jwt-bearer`.
     grant_type: Option<String>,
     /// May be left out; if given, the `iss` of the assertion.
     client_id: Option<String>,
@@ -55,6 +56,8 @@ pub(super) struct TokenForm {
     subject_token: Option<String>,
     /// Of an exchange: `urn:ietf:params:oauth:token-type:id_token`, `…:access_token` or `…:saml2`.
     subject_token_type: Option<String>,
+    /// Of `urn:ietf:params:oauth:grant-type:jwt-bearer`: a provider's identity assertion authorization grant.
+    assertion: Option<String>,
     /// Of an exchange, instead of `client_assertion`: a JWT signed by the agent's registered key.
     actor_token: Option<String>,
     /// Of an exchange: `urn:ietf:params:oauth:token-type:jwt`.
@@ -98,6 +101,8 @@ pub(super) enum TokenRefused {
     Request(String),
     /// `unsupported_grant_type`.
     GrantType,
+    /// `invalid_grant`: the assertion does not count.
+    Grant(String),
     /// Decided by the use case.
     Issue(IssueError),
 }
@@ -114,6 +119,16 @@ impl From<AuthorityError> for TokenRefused {
     }
 }
 
+impl TokenRefused {
+    /// The same error where the user's token is a grant (RFC 7523 section 3.1).
+    fn of_grant(error: IssueError) -> Self {
+        match error {
+            IssueError::User(message) => Self::Grant(message),
+            other => Self::Issue(other),
+        }
+    }
+}
+
 impl IntoResponse for TokenRefused {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
@@ -122,8 +137,11 @@ impl IntoResponse for TokenRefused {
             Self::GrantType => (
                 StatusCode::BAD_REQUEST,
                 "unsupported_grant_type",
-                "use `client_credentials` or `urn:ietf:params:oauth:grant-type:token-exchange`".into(),
+                "use `client_credentials`, `urn:ietf:params:oauth:grant-type:token-exchange` or \
+                 `urn:ietf:params:oauth:grant-type:jwt-bearer`"
+                    .into(),
             ),
+            Self::Grant(message) => (StatusCode::BAD_REQUEST, "invalid_grant", message),
             Self::Issue(IssueError::User(message)) => (StatusCode::BAD_REQUEST, "invalid_request", message),
             Self::Issue(IssueError::Unavailable(message)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", message)
@@ -175,6 +193,10 @@ pub(super) async fn token(
             let issued = authority.exchange(read_exchange(form, &headers)?).await.map_err(refused)?;
             Ok(Json(reply(&issued, Some(ACCESS_TOKEN))))
         }
+        Some(JWT_BEARER) => {
+            let issued = authority.granted(read_granted(form, &headers)?).await;
+            Ok(Json(reply(&issued.map_err(TokenRefused::of_grant)?, None)))
+        }
         Some(_) => Err(TokenRefused::GrantType),
         None => Err(TokenRefused::Request("`grant_type` is missing".into())),
     }
@@ -189,6 +211,17 @@ fn reply(issued: &Issued, issued_token_type: Option<&'static str>) -> TokenReply
         scope: scope.join(" "),
         issued_token_type,
     }
+}
+
+/// A provider's grant (RFC 7523 section 2.1).
+fn read_granted(mut form: TokenForm, headers: &HeaderMap) -> Result<GrantedRequest, TokenRefused> {
+    let invalid = |message: &str| Err(TokenRefused::Request(message.into()));
+    let Some(assertion) = form.assertion.take() else { return invalid("`assertion` is missing") };
+    if form.subject.is_some() {
+        return invalid("leave `subject` out: the user is the one of `assertion`");
+    }
+    let resource = form.resource.take();
+    Ok(GrantedRequest { request: read(form, headers)?, assertion, resource })
 }
 
 /// An exchange. The agent is known by its client assertion, or by an actor token, which then is one.

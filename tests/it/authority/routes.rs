@@ -39,6 +39,8 @@ const OPEN: &[(&str, &str)] = &[
     ("post", "/v1/identity/{provider}/logout"),
     // Its callers are identity providers: `scim/global.rs`.
     ("post", "/v1/identity/{provider}/global-token-revocation"),
+    // Its callers are identity providers: `identity/events.rs`.
+    ("post", "/v1/identity/{provider}/events"),
 ];
 
 /// Their callers are users: `identity/mine.rs`.

@@ -3,7 +3,9 @@
 //! Tokens are made by an independent library (joserfc), and a provider is either a double that can misbehave or somebody else's
 //! server. A failure is a token that counts and should not, or a refusal that does not say what to change.
 
+mod events;
 pub(crate) mod exchange;
+mod id_jag;
 pub(crate) mod jose;
 mod keys;
 mod logout;
