@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::audit::Actor;
 use crate::authority::agents::{NewAgent, NewGrant};
-use crate::authority::{Authority, AuthorityError, change, change_with, random};
+use crate::authority::{Authority, AuthorityError, change, change_with, fresh_secret, random};
 use crate::id::{AgentName, EnrolmentId, GrantId, Note, OperatorName, TenantName};
 use crate::key::{PublicKey, sha256};
 use crate::policy::{Grant, GrantSubject};
@@ -102,8 +100,7 @@ impl Authority {
         let by = by.clone();
         let code =
             EnrolmentCode { id, tenant, names, owner, purpose, granted, uses_left: uses, expires: now.after(ttl), by };
-        let bytes = zeroize::Zeroizing::new(random::<32>()?);
-        let secret = Secret::new(format!("{ENROLMENT_CODE_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref())));
+        let secret = fresh_secret(ENROLMENT_CODE_PREFIX)?;
         let (name, prefix) = match &code.names {
             EnrolmentNames::Only(name) => (Some(name), None),
             EnrolmentNames::Beginning(prefix) => (None, Some(prefix)),

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -19,7 +17,7 @@ use crate::authority::registry::Registry;
 use crate::authority::seen::Seen;
 use crate::authority::sign_in::SESSION_SECRET_PREFIX;
 use crate::authority::witness::WitnessLimits;
-use crate::authority::{Authority, AuthorityError, change, change_with, keys, random};
+use crate::authority::{Authority, AuthorityError, change, change_with, fresh_secret, keys, random};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
 use crate::id::{OperatorName, SessionId};
@@ -101,11 +99,6 @@ fn seal_check(keyring: &Keyring) -> Result<Sealed, VaultError> {
     keyring.seal(&binding("installation", "kek-check"), KEK_CHECK)
 }
 
-fn fresh_operator_secret() -> Result<Secret<String>, AuthorityError> {
-    let bytes = zeroize::Zeroizing::new(random::<32>()?);
-    Ok(Secret::new(format!("{OPERATOR_SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
-}
-
 /// An operator who is given a name and a secret.
 fn fresh_operator(
     name: OperatorName,
@@ -158,7 +151,7 @@ impl Authority {
             created: now,
         };
         let root = keys::fresh_root(keyring, 1, now, now)?;
-        let secret = fresh_operator_secret()?;
+        let secret = fresh_secret(OPERATOR_SECRET_PREFIX)?;
         let event = change_with(
             Actor::Authority,
             "installation.create",
@@ -264,7 +257,7 @@ impl Authority {
         role: Role,
         person: Option<OperatorName>,
     ) -> Result<Secret<String>, AuthorityError> {
-        let (now, secret) = (self.now(), fresh_operator_secret()?);
+        let (now, secret) = (self.now(), fresh_secret(OPERATOR_SECRET_PREFIX)?);
         let operator = fresh_operator(name, role, person, &secret, now)?;
         let detail = json!({ "role": role, "person": operator.person });
         let event = change_with(Actor::Operator(by.clone()), "operator.add", &operator.name, None, detail);

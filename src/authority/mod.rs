@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::watch;
 
 use crate::audit::{Actor, Change};
@@ -17,6 +19,7 @@ use crate::id::{AgentName, TenantName};
 use crate::identity::{Providers, SignIn};
 use crate::key::KeyPair;
 use crate::policy::Grant;
+use crate::secret::Secret;
 use crate::store::{Heads, Installation, Store};
 use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
@@ -178,6 +181,12 @@ fn random<const N: usize>() -> Result<[u8; N], AuthorityError> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| AuthorityError::NoRandomness)?;
     Ok(bytes)
+}
+
+/// 256 random bits behind a `prefix` by which scanners find a leaked one.
+fn fresh_secret(prefix: &str) -> Result<Secret<String>, AuthorityError> {
+    let bytes = zeroize::Zeroizing::new(random::<32>()?);
+    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
 }
 
 /// An audited change without further facts.

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::installation::Caller;
 use crate::authority::issue::IssueError;
-use crate::authority::{Authority, AuthorityError, change, change_with, http, random};
+use crate::authority::{Authority, AuthorityError, change, change_with, fresh_secret, http, random};
 use crate::clock::Timestamp;
 use crate::id::{OperatorName, SessionId};
 use crate::identity::{Answer, Attempt, SignIn};
@@ -63,11 +63,6 @@ pub struct SignInBegun {
     pub url: String,
     /// What must come back with the provider's answer.
     pub cookie: String,
-}
-
-fn secret_text(prefix: &str) -> Result<Secret<String>, AuthorityError> {
-    let bytes = zeroize::Zeroizing::new(random::<32>()?);
-    Ok(Secret::new(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
 }
 
 fn fresh_text() -> Result<String, AuthorityError> {
@@ -147,7 +142,7 @@ impl Authority {
             used: now,
             expires: now.after(sign_in.terms.session),
         };
-        let code = secret_text("")?;
+        let code = fresh_secret("")?;
         let kept = SessionCode {
             sha256: sha256(code.expose().as_bytes()),
             challenge: wanted.challenge,
@@ -175,7 +170,7 @@ impl Authority {
             return Err(refused());
         };
         let session = OperatorSession { used: now, ..offered };
-        let secret = secret_text(SESSION_SECRET_PREFIX)?;
+        let secret = fresh_secret(SESSION_SECRET_PREFIX)?;
         let detail = json!({
             "session": session.id,
             "role": session.role,

@@ -1,12 +1,10 @@
 //! Who may provision: secrets that an operator gives to a provider's SCIM client.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::Provisioner;
 use crate::audit::Actor;
-use crate::authority::{Authority, AuthorityError, change, change_with, random};
+use crate::authority::{Authority, AuthorityError, change, change_with, fresh_secret, random};
 use crate::id::{OperatorName, ProviderName, ScimTokenId};
 use crate::key::sha256;
 use crate::secret::Secret;
@@ -44,8 +42,7 @@ impl Authority {
         if self.terms.directory(&provider).is_none() {
             return Err(AuthorityError::NoProvider);
         }
-        let bytes = zeroize::Zeroizing::new(random::<32>()?);
-        let secret = Secret::new(format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes.as_ref())));
+        let secret = fresh_secret(SECRET_PREFIX)?;
         let id = ScimTokenId::from_bytes(random()?);
         let secret_sha256 = sha256(secret.expose().as_bytes());
         let token = ScimToken { id, provider, secret_sha256, created: self.now() };
