@@ -4,6 +4,7 @@
 //! is refused before a route is looked for.
 
 pub mod headers;
+pub mod import;
 pub mod json;
 mod load;
 pub mod origin;

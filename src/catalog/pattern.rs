@@ -11,8 +11,8 @@ use crate::token::capability::InvalidPath;
 
 /// What a route's path looks like: `/calendars/{calendar}/events`, `/files/{*rest}`.
 ///
-/// A literal segment matches itself byte by byte, `{name}` one segment, `{*name}` one or more up to the end. A trailing slash
-/// makes no difference.
+/// A literal segment matches itself byte by byte, `{name}` one segment, `v{name}:run` one segment between fixed text, `{*name}`
+/// one or more up to the end. A trailing slash makes no difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Vec<Part>);
 
@@ -25,6 +25,8 @@ enum Part {
     /// In its canonical spelling.
     Literal(Box<str>),
     One(Box<str>),
+    /// A capture between fixed text, in its canonical spelling; only in patterns.
+    Between(Box<str>, Box<str>, Box<str>),
     Rest(Box<str>),
 }
 
@@ -41,7 +43,7 @@ pub enum InvalidPattern {
     Literal(String),
     /// A brace out of place, or a name that is not one.
     #[error(
-        "`{0}` is not a capture: a whole segment is written `{{name}}` or `{{*name}}`, the name from a-z, 0-9 and `_`, beginning with a letter"
+        "`{0}` is not a capture: a segment is written `{{name}}`, `{{*name}}`, or one `{{name}}` with text before it and text without letter or digit first behind it, the name from a-z, 0-9 and `_`, beginning with a letter"
     )]
     Capture(String),
     /// A name twice.
@@ -68,17 +70,25 @@ pub enum InvalidPattern {
 impl Pattern {
     /// Whether the path has a capture of one segment, or of the rest, of this name.
     pub(super) fn captures(&self, name: &str) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::One(own) | Part::Rest(own) if **own == *name))
+        self.0.iter().any(|part| part.name() == Some(name))
+    }
+
+    /// The names of its captures, from the left.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(Part::name)
+    }
+
+    /// The text around each capture that has some: the shape of the path above, what is before, what is behind.
+    pub(super) fn fixed_text(&self) -> impl Iterator<Item = (String, &str, &str)> {
+        self.0.iter().enumerate().filter_map(|(i, part)| match part {
+            Part::Between(before, _, after) => Some((shape(&self.0[..i]), &**before, &**after)),
+            _ => None,
+        })
     }
 
     /// The pattern without the names of its captures: two patterns of one shape match the same paths.
     pub(super) fn shape(&self) -> String {
-        let parts = self.0.iter().map(|part| match part {
-            Part::Literal(text) => text,
-            Part::One(_) => "{}",
-            Part::Rest(_) => "{*}",
-        });
-        parts.fold(String::new(), |text, part| text + "/" + part)
+        shape(&self.0)
     }
 }
 
@@ -86,7 +96,11 @@ impl Template {
     /// Checks that `pattern` captures every name of the template, in the same form.
     pub(super) fn check(&self, pattern: &Pattern) -> Result<(), InvalidPattern> {
         for part in &self.0 {
-            if !matches!(part, Part::Literal(_)) && !pattern.0.contains(part) {
+            let captured = |other: &Part| match (part, other) {
+                (Part::One(name), Part::Between(_, own, _)) => name == own,
+                _ => part == other,
+            };
+            if !matches!(part, Part::Literal(_)) && !pattern.0.iter().any(captured) {
                 return Err(InvalidPattern::NotCaptured(part.to_string()));
             }
         }
@@ -103,12 +117,22 @@ impl Template {
             .iter()
             .flat_map(|part| match part {
                 Part::Literal(text) => text.split('/'),
-                Part::One(name) | Part::Rest(name) => capture(name).split('/'),
+                Part::One(name) | Part::Between(_, name, _) | Part::Rest(name) => capture(name).split('/'),
             })
             .map(decoded)
             .collect();
         Path::from_segments(segments.iter().map(|segment| segment.as_bytes()))
     }
+}
+
+fn shape(parts: &[Part]) -> String {
+    let parts = parts.iter().map(|part| match part {
+        Part::Literal(text) => text.clone().into(),
+        Part::One(_) => "{}".to_owned(),
+        Part::Between(before, _, after) => format!("{before}{{}}{after}"),
+        Part::Rest(_) => "{*}".to_owned(),
+    });
+    parts.fold(String::new(), |text, part| text + "/" + &part)
 }
 
 fn parts(text: &str) -> Result<Vec<Part>, InvalidPattern> {
@@ -120,12 +144,12 @@ fn parts(text: &str) -> Result<Vec<Part>, InvalidPattern> {
         return Err(InvalidPattern::TooLong);
     }
     for (i, part) in parts.iter().enumerate() {
-        let (Part::One(name) | Part::Rest(name)) = part else { continue };
-        if parts[..i].iter().any(|other| matches!(other, Part::One(own) | Part::Rest(own) if own == name)) {
-            return Err(InvalidPattern::Repeated(name.to_string()));
+        let Some(name) = part.name() else { continue };
+        if parts[..i].iter().any(|other| other.name() == Some(name)) {
+            return Err(InvalidPattern::Repeated(name.to_owned()));
         }
         if matches!(part, Part::Rest(_)) && i + 1 < parts.len() {
-            return Err(InvalidPattern::RestNotLast(name.to_string()));
+            return Err(InvalidPattern::RestNotLast(name.to_owned()));
         }
     }
     Ok(parts)
@@ -136,15 +160,41 @@ fn part(text: &str) -> Result<Part, InvalidPattern> {
         return Ok(Part::Literal(text.into()));
     }
     let wrong = || InvalidPattern::Capture(shown(text));
-    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or_else(wrong)?;
+    let (before, rest) = text.split_once('{').ok_or_else(wrong)?;
+    let (inner, after) = rest.split_once('}').ok_or_else(wrong)?;
     let name = inner.strip_prefix('*').unwrap_or(inner);
     let is_name = (1..=64).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    if !is_name {
+    if !is_name || before.contains('}') || after.contains(['{', '}']) {
         return Err(wrong());
     }
-    Ok(if inner.starts_with('*') { Part::Rest(name.into()) } else { Part::One(name.into()) })
+    match (inner.starts_with('*'), before.is_empty() && after.is_empty()) {
+        (true, true) => Ok(Part::Rest(name.into())),
+        (false, true) => Ok(Part::One(name.into())),
+        // Text that began with a letter, a digit or `%` could end a capture inside an escape.
+        (false, false) if !after.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '%') => {
+            Ok(Part::Between(before.into(), name.into(), after.into()))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+impl Part {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Literal(_) => None,
+            Self::One(name) | Self::Between(_, name, _) | Self::Rest(name) => Some(name),
+        }
+    }
+}
+
+/// Whether a request's path can have this segment, so spelled.
+fn is_canonical(segment: &str) -> bool {
+    let path = format!("/{segment}");
+    !segment.is_empty()
+        && !segment.contains(['?', '/'])
+        && Target::parse(&path).is_ok_and(|target| target.query().is_none() && target.path() == path)
 }
 
 impl FromStr for Pattern {
@@ -157,11 +207,14 @@ impl FromStr for Pattern {
         }
         let parts = parts(inner)?;
         for part in &parts {
-            let Part::Literal(literal) = part else { continue };
-            let path = format!("/{literal}");
-            let canonical = Target::parse(&path).is_ok_and(|target| target.query().is_none() && target.path() == path);
-            if literal.is_empty() || literal.contains('?') || !canonical {
-                return Err(InvalidPattern::Literal(shown(literal)));
+            let canonical = match part {
+                Part::Literal(literal) => is_canonical(literal),
+                // As if an `x` had been captured: fixed text has no escape that a capture could complete.
+                Part::Between(before, _, after) => is_canonical(&format!("{before}x{after}")),
+                Part::One(_) | Part::Rest(_) => true,
+            };
+            if !canonical {
+                return Err(InvalidPattern::Literal(shown(&part.to_string())));
             }
         }
         Ok(Self(parts))
@@ -177,8 +230,10 @@ impl FromStr for Template {
         }
         let parts = parts(text)?;
         for part in &parts {
-            if let Part::Literal(literal) = part {
-                literal.parse::<Path>()?;
+            match part {
+                Part::Literal(literal) => drop(literal.parse::<Path>()?),
+                Part::Between(..) => return Err(InvalidPattern::Capture(part.to_string())),
+                Part::One(_) | Part::Rest(_) => {}
             }
         }
         Ok(Self(parts))
@@ -190,6 +245,7 @@ impl fmt::Display for Part {
         match self {
             Self::Literal(text) => f.write_str(text),
             Self::One(name) => write!(f, "{{{name}}}"),
+            Self::Between(before, name, after) => write!(f, "{before}{{{name}}}{after}"),
             Self::Rest(name) => write!(f, "{{*{name}}}"),
         }
     }
@@ -223,7 +279,17 @@ mod tests {
 
     #[test]
     fn a_pattern_has_literals_and_captures() {
-        for text in ["/", "/a", "/a/{b}/c", "/a/{*rest}", "/{a}/{b}", "/a%20b/:x@y"] {
+        for text in [
+            "/",
+            "/a",
+            "/a/{b}/c",
+            "/a/{*rest}",
+            "/{a}/{b}",
+            "/a%20b/:x@y",
+            "/a/{b}:undelete",
+            "/{a}.json/@{b}",
+            "/n('{b}')",
+        ] {
             let pattern: Pattern = text.parse().unwrap();
             assert_eq!(pattern.to_string(), text);
         }
@@ -239,11 +305,15 @@ mod tests {
             );
         }
         for text in [
-            "/{}", "/{*}", "/a{b}", "/{b}c", "/{{b}}", "/{b", "/b}", "/{B}", "/{1}", "/{a b}", "/{a}{b}", "/{**a}",
-            "/{a*}",
+            "/{}", "/{*}", "/{b}c", "/{{b}}", "/{b", "/b}", "/{B}", "/{1}", "/{a b}", "/{a}{b}", "/{**a}", "/{a*}",
+            "/a{*b}", "/{*a}:b", "/{a}:{b}", "/{a}%20", "/{a}9", "/}{a}", "/{a}:}",
         ] {
             assert!(matches!(text.parse::<Pattern>(), Err(InvalidPattern::Capture(_))), "{text}");
         }
+        for text in ["/{a}?b", "/ {a}", "/%zz{a}", "/{a};v", "/%6{a}"] {
+            assert!(matches!(text.parse::<Pattern>(), Err(InvalidPattern::Literal(_))), "{text}");
+        }
+        assert_eq!("/{a}/{a}:b".parse::<Pattern>(), Err(InvalidPattern::Repeated("a".into())));
         assert_eq!("/{a}/{a}".parse::<Pattern>(), Err(InvalidPattern::Repeated("a".into())));
         assert_eq!("/{*a}/b".parse::<Pattern>(), Err(InvalidPattern::RestNotLast("a".into())));
         assert_eq!("/a".repeat(65).parse::<Pattern>(), Err(InvalidPattern::TooLong));
@@ -264,7 +334,8 @@ mod tests {
         assert_eq!(check("a/{b}", "/x/{b}"), Ok(()));
         assert_eq!(check("a/{b}", "/x/{c}"), Err(InvalidPattern::NotCaptured("{b}".into())));
         assert_eq!(check("a/{b}", "/x/{*b}"), Err(InvalidPattern::NotCaptured("{b}".into())));
-        for text in ["", "a//b", "/a", "a/", "a:b", "a b", "..", "%41"] {
+        assert_eq!(check("a/{b}", "/x/{b}:run"), Ok(()));
+        for text in ["", "a//b", "/a", "a/", "a:b", "a b", "..", "%41", "a{b}", "{b}.c"] {
             assert!(text.parse::<Template>().is_err(), "{text}");
         }
     }

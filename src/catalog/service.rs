@@ -84,7 +84,7 @@ impl Service {
     /// The longest TOML file.
     pub const FILE_BYTES_MAX: usize = 1024 * 1024;
     /// The most routes of a service.
-    pub const ROUTES_MAX: usize = 1024;
+    pub const ROUTES_MAX: usize = 4096;
     /// The most arguments of a route.
     pub const ARGUMENTS_MAX: usize = 16;
     /// The most methods of a route.
@@ -154,7 +154,7 @@ impl Service {
 
     /// The route for `method` at `target`, which is below the service. Allocates only to refuse.
     ///
-    /// Segments are compared from the left, and a literal one wins over a capture.
+    /// Segments are compared from the left; a literal one wins over a capture with fixed text, and that over a bare capture.
     pub fn route<'s, 't>(&'s self, method: &'t str, target: &'t Target) -> Result<RouteMatch<'s, 't>, NoRoute> {
         let path = without_trailing_slash(target.path());
         let table = self.tables.iter().find(|(own, _)| **own == *method);

@@ -30,6 +30,22 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// Reads a file of at most `bytes_max` bytes; `-` is standard input.
+pub(crate) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let told = |error| Failure::from(error).during(format!("cannot read {}", path.display()));
+    let limit = bytes_max as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    if read.map_err(told)? > bytes_max {
+        return Err(Failure::new(format!("{} is larger than {bytes_max} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
 /// Reads a JSON file; `-` is standard input.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     let text = read_text(path)?;

@@ -15,6 +15,7 @@ mod failover;
 mod follow;
 mod forgery;
 mod identity;
+mod import;
 mod journal;
 mod layers;
 mod model;

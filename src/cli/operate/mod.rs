@@ -15,6 +15,7 @@ pub(crate) mod audit;
 pub(crate) mod credential;
 pub(crate) mod edge;
 pub(crate) mod grant;
+mod import;
 pub(crate) mod key;
 pub(crate) mod operator;
 pub(crate) mod relying;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use http::Method;
 use serde_json::Value;
 
+use super::import::ImportArgs;
 use super::of_tenant;
 use crate::catalog::Service;
 use crate::cli::Context;
@@ -27,6 +28,8 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         operator: OperatorArgs,
     },
+    /// Make a service's file from a description of its API: OpenAPI, Swagger, Google discovery. Calls nobody.
+    Import(ImportArgs),
     /// List the services of a tenant.
     List {
         #[command(flatten)]
@@ -71,6 +74,7 @@ impl ServiceCommand {
                     )
                 })
             }
+            Self::Import(args) => args.run(&context),
             Self::List { operator } => {
                 let remote = operator.open()?;
                 let services: Vec<Service> = remote.fetch(&of_tenant(&remote, "/v1/services", &[])).await?;
