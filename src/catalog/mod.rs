@@ -3,6 +3,7 @@
 //! `Target -> RouteMatch -> Operation`. Whatever has no route is denied, and whatever two parsers could read differently
 //! is refused before a route is looked for.
 
+pub mod builtin;
 pub mod headers;
 pub mod import;
 pub mod json;

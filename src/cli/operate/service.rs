@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::Value;
 
 use super::import::ImportArgs;
 use super::of_tenant;
 use crate::catalog::Service;
+use crate::catalog::builtin::{BUILTIN, Builtin};
 use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
@@ -21,7 +23,14 @@ pub(crate) enum ServiceCommand {
     /// Add a service from its TOML file, or replace the one of that name.
     Add {
         /// The file; `-` for standard input. `spec/catalog.md` describes it.
-        file: PathBuf,
+        #[arg(required_unless_present = "builtin", conflicts_with = "builtin")]
+        file: Option<PathBuf>,
+        /// Add a service that writ brings along, instead of a file.
+        #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(BUILTIN.map(|builtin| builtin.name())))]
+        builtin: Option<String>,
+        /// Where the service is that writ brings along, if not where everybody's is.
+        #[arg(long, value_name = "URL", requires = "builtin")]
+        upstream: Option<String>,
         /// Only check the file; call nobody.
         #[arg(long)]
         check: bool,
@@ -54,9 +63,13 @@ pub(crate) enum ServiceCommand {
 impl ServiceCommand {
     pub(crate) async fn run(self, context: Context) -> Result<(), Failure> {
         match self {
-            Self::Add { file, check, operator } => {
-                let service = Service::from_toml(&read_text(&file)?)
-                    .map_err(|error| Failure::from(error).during(file.display()))?;
+            Self::Add { file, builtin, upstream, check, operator } => {
+                let service = match (file, builtin.as_deref().and_then(Builtin::named)) {
+                    (Some(file), _) => Service::from_toml(&read_text(&file)?)
+                        .map_err(|error| Failure::from(error).during(file.display()))?,
+                    (None, Some(builtin)) => builtin.service(upstream.as_deref())?,
+                    (None, None) => return Err(Failure::usage("name a file, or a service with `--builtin`")),
+                };
                 let name = service.name().clone();
                 if check {
                     return context.out.result(&service, || format!("{} service {}", good("checked"), strong(&name)));

@@ -278,3 +278,15 @@ fn the_command_writes_a_file_that_loads_and_tells_what_was_not_clear() {
     let json = writ(dir.path(), &["--json", "service", "import", "api.json", "--name", "api"]).json();
     assert_eq!((json["operations"].as_u64(), json["notes"][0]["doubt"].as_str()), (Some(3), Some("unmapped")));
 }
+
+#[test]
+fn a_service_that_writ_brings_along_is_added_by_name() {
+    let dir = TempDir::new().unwrap();
+    let add = |more: &[&str]| writ(dir.path(), &[&["service", "add", "--check"], more].concat());
+    assert!(add(&["--builtin", "github"]).ok().contains("github"));
+    assert!(add(&["--builtin", "jira", "--upstream", "https://acme.atlassian.net"]).ok().contains("jira"));
+    assert!(add(&["--builtin", "jira"]).refused(1).contains("--upstream"));
+    assert!(add(&["--builtin", "gopher"]).refused(2).contains("possible values: anthropic"));
+    assert!(add(&["a.toml", "--builtin", "github"]).refused(2).contains("cannot be used with"));
+    assert!(add(&[]).refused(2).contains("FILE"));
+}
