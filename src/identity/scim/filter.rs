@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::identity::scim::path::AttributePath;
-use crate::identity::scim::schema::{Attribute, Kind, Model};
+use crate::identity::scim::schema::{Attribute, Kind, Model, Mutability};
 use crate::identity::scim::{Fault, Refused, Resource};
 
 /// The longest filter in bytes.
@@ -307,7 +307,9 @@ impl<'a> Parser<'a> {
     fn path(&mut self) -> Result<AttributePath, Refused> {
         let name = self.word();
         let path = match self.scope {
-            Scope::Resource(model) => AttributePath::parse(model, name).filter(|path| path.attribute.is_some()),
+            // Nobody may find out by a filter what nobody may read.
+            Scope::Resource(model) => AttributePath::parse(model, name)
+                .filter(|path| path.attribute.is_some_and(|found| found.mutability != Mutability::WriteOnly)),
             Scope::Value(attribute) => AttributePath::within(attribute, name),
         };
         path.ok_or_else(|| wrong(format!("the filter names no attribute at `{}`", crate::id::shown(name))))

@@ -1,7 +1,7 @@
 //! SCIM 2.0 (RFC 7643, RFC 7644) without HTTP and without a store: schemas, resources, paths, filters, changes. Pure.
 //!
 //! A resource is a JSON object that [`resource::accepted`] has made: known attributes in the spelling of their schema, of the
-//! right type, none of them empty. Never holds a password: the schema has none.
+//! right type, none of them empty. Never holds a password: one that is sent is dropped.
 
 pub mod address;
 mod filter;

@@ -78,7 +78,7 @@ impl Patch {
             operation.apply(self.model, &mut resource)?;
         }
         resource.retain(|_, value| !matches!(value, Value::Object(members) if members.is_empty()));
-        complete(self.model, &resource)?;
+        complete(self.model, &mut resource)?;
         Ok(resource)
     }
 }
@@ -438,6 +438,8 @@ mod tests {
             assert_eq!(user(json!([operation])).unwrap()["active"], false, "{operation}");
         }
         assert!(user(json!([{ "op": "remove", "path": "active" }])).unwrap().get("active").is_none());
+        let secret = json!([{ "op": "add", "path": "password", "value": "hunter2" }, { "op": "add", "value": { "password": "hunter2" } }]);
+        assert!(!user(secret).unwrap().to_string().contains("hunter2"));
     }
 
     #[test]

@@ -28,12 +28,14 @@ pub fn accepted(model: &'static Model, sent: &Resource) -> Result<Resource, Refu
             put(&mut resource, attribute.name, value_of(attribute, value)?)?;
         }
     }
-    complete(model, &resource)?;
+    complete(model, &mut resource)?;
     Ok(resource)
 }
 
-/// Refuses a resource that lacks what it must have.
-pub(super) fn complete(model: &Model, resource: &Resource) -> Result<(), Refused> {
+/// Drops what is not kept, and refuses a resource that lacks what it must have.
+pub(super) fn complete(model: &Model, resource: &mut Resource) -> Result<(), Refused> {
+    let kept = |name: &str| model.attribute(name).is_none_or(|found| found.mutability != Mutability::WriteOnly);
+    resource.retain(|name, _| kept(name));
     let missing = model.schema.attributes.iter().find(|attribute| {
         attribute.required && attribute.mutability != Mutability::ReadOnly && !resource.contains_key(attribute.name)
     });

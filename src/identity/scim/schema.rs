@@ -67,6 +67,8 @@ pub enum Mutability {
     ReadOnly,
     /// Clients, once.
     Immutable,
+    /// Clients, and nobody reads it. It is not kept.
+    WriteOnly,
 }
 
 /// An attribute or a sub-attribute.
@@ -151,6 +153,10 @@ impl Attribute {
         Self { mutability: Mutability::Immutable, ..self }
     }
 
+    pub(crate) const fn write_only(self) -> Self {
+        Self { mutability: Mutability::WriteOnly, ..self }
+    }
+
     pub(crate) const fn canonical(self, canonical: &'static [&'static str]) -> Self {
         Self { canonical, ..self }
     }
@@ -165,6 +171,12 @@ impl Attribute {
             Mutability::ReadWrite => "readWrite",
             Mutability::ReadOnly => "readOnly",
             Mutability::Immutable => "immutable",
+            Mutability::WriteOnly => "writeOnly",
+        };
+        let returned = match self.mutability {
+            Mutability::WriteOnly => "never",
+            _ if self.always => "always",
+            _ => "default",
         };
         let kind = match self.kind {
             Kind::Text => "string",
@@ -178,7 +190,7 @@ impl Attribute {
         let mut shown = json!({
             "name": self.name, "type": kind, "multiValued": self.many, "description": self.about,
             "required": self.required, "caseExact": self.case_exact, "mutability": mutability,
-            "returned": if self.always { "always" } else { "default" },
+            "returned": returned,
             "uniqueness": if self.unique { "server" } else { "none" },
         });
         if !self.canonical.is_empty() {

@@ -1,6 +1,7 @@
 //! The schemas: users, the enterprise extension, groups (RFC 7643 sections 4 and 8.7), and those that describe the server.
 //!
-//! Without `password`: writ has no use for one, and what is not there cannot leak.
+//! `password` is there because clients that are made from the schemas of the RFC fail without it (canaille does). writ has no use for one:
+//! it is dropped when it is read.
 
 use crate::identity::scim::schema::{Attribute, Kind, Model, Schema, Sort};
 
@@ -75,6 +76,7 @@ pub const USER: Model = Model {
                 Kind::Boolean,
                 "Whether the user may be acted for. `false` ends everything that was issued for the user.",
             ),
+            Attribute::text("password", "Taken and thrown away.").case_exact().write_only(),
             Attribute::complex(
                 "emails",
                 labelled!(Attribute::text("value", "The address."), ["work", "home", "other"]),
@@ -185,6 +187,8 @@ pub const GROUP: Model = Model {
                     Attribute::text("value", "The user's id.").case_exact().required().immutable(),
                     Attribute::reference("$ref", &["User"], "The user's URL.").immutable(),
                     Attribute::text("type", "The kind of member: users only.").canonical(&["User"]).immutable(),
+                    // Clients that are made from the schemas expect it; what users are called is read at the users.
+                    Attribute::text("display", "Not given.").read_only(),
                 ],
                 "The users in the group. Whoever leaves loses what the group's grants gave.",
             )

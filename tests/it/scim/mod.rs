@@ -8,6 +8,7 @@ mod compliance;
 mod global;
 mod kill;
 mod race;
+mod real;
 mod resources;
 
 use http::{HeaderMap, HeaderValue, Method, header};

@@ -145,6 +145,19 @@ impl World {
         self.dir.path()
     }
 
+    /// What the operator is answered at `path` of the authority.
+    pub(crate) fn get(&self, path: &str) -> serde_json::Value {
+        let secret = fs::read_to_string(self.dir().join("operator-secret")).unwrap();
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-s",
+            "-H",
+            &format!("Authorization: Bearer {}", secret.trim()),
+            &format!("{}{path}", self.authority),
+        ]);
+        finished(curl.output().unwrap()).json()
+    }
+
     /// A command of the operator.
     pub(crate) fn operate(&self, args: &[&str]) -> Finished {
         writ(self.dir(), &operator(&self.authority, args))
