@@ -1,4 +1,4 @@
-//! The real thing: somebody else's identity provider (oidc-provider), a user who logs in there, agents that use three OAuth
+//! The real thing: somebody else's identity provider (oidc-provider), a user who logs in there, agents that use four OAuth
 //! clients which know nothing of writ, and a service behind an edge. Then the user logs out, and the next call fails.
 
 use std::fs;
@@ -103,12 +103,13 @@ async fn a_user_logs_in_agents_act_for_them_and_the_logout_ends_it(kept: Kept) {
     let key = world.dir().join("planner.pem").display().to_string();
     let key_id = KeyPair::from_pem(&fs::read_to_string(&key).unwrap()).unwrap().public().to_string();
     let exchange = |by: &str, token: &str| node(&[by, &world.authority, "planner", &key, SCOPE], token);
-    let by_python = |token: &str| {
+    let by_python = |program: &str, audience: &[&str], token: &str| {
         let mut command = Command::new(counterpart("bin/python"));
-        command.args([client("exchange_token.py"), format!("{}/oauth/token", world.authority)]);
+        command.args([client(program), format!("{}/oauth/token", world.authority)]).args(audience);
         command.args(["planner", &key_id, &key, SCOPE]);
         fed(command, token)
     };
+    let by_google = |token: &str| by_python("exchange_by_google.py", &[&world.authority], token);
     let url = format!("http://{upstream}/notes/team");
     let run = |token: &str| world.run("planner.pem", token, &["curl", "-s", "-w", " %{http_code}", &url]);
     // On a busy machine an edge may be without a lease for a moment, and says so.
@@ -116,8 +117,15 @@ async fn a_user_logs_in_agents_act_for_them_and_the_logout_ends_it(kept: Kept) {
 
     let bob = exchange("openid-client", &login("bob"));
     assert!(bob.code == 3 && bob.stdout.contains("invalid_scope"), "{bob:?}");
+    let refused = by_google("no.token.at-all");
+    assert!(refused.code == 3 && refused.stdout.contains("invalid_request"), "{refused:?}");
     let alice = login("alice");
-    for token in [exchange("openid-client", &alice), exchange("oauth4webapi", &alice), by_python(&alice)] {
+    for token in [
+        exchange("openid-client", &alice),
+        exchange("oauth4webapi", &alice),
+        by_python("exchange_token.py", &[], &alice),
+        by_google(&alice),
+    ] {
         assert_eq!(call(&token.ok()).ok(), "notes of the team 200");
     }
 
