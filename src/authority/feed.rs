@@ -29,7 +29,7 @@ impl Authority {
         if request.known > heads.revocation_seq {
             return Err(AuthorityError::LogWentBack);
         }
-        let edge = self.edge_at(&edge.key, &heads).await?;
+        let edge = &self.edge_at(&edge.key, &heads).await?;
         let published = self.published_since(heads.catalog_version).await?;
         let log = self.log.page(request.known);
         let now = self.now();

@@ -35,7 +35,7 @@ use crate::token::proof::{Proof, ProofId};
 /// How long a start waits for the authority's view of the journal.
 const STORED_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an end waits for the last records to be shipped.
-const LAST_SHIPMENT_TIMEOUT: Duration = Duration::from_secs(2);
+const LAST_SHIPMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an edge does not start.
 #[derive(Debug, thiserror::Error)]
