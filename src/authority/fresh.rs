@@ -61,6 +61,8 @@ impl<T: Clone + Send + Sync + 'static> Fresh<T> {
 
 impl<T: Clone + Send + Sync + 'static> Inner<T> {
     async fn run(self: Arc<Self>) {
+        // Many are woken by the same news: whoever asks before the read begins shares it.
+        tokio::task::yield_now().await;
         while let Some(number) = self.begin() {
             let found = (self.read)().await;
             if let Err(error) = &found {

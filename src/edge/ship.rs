@@ -36,7 +36,7 @@ impl Default for ShipLimits {
             records_max: 500,
             bytes_max: 1 << 20,
             timeout: Duration::from_secs(10),
-            gather: Duration::from_millis(250),
+            gather: Duration::from_millis(500),
             pause_max: Duration::from_secs(5),
         }
     }
