@@ -25,13 +25,14 @@ impl Authority {
     ///
     /// The edge's word is not enough: the authority verifies the token for itself, and asks the store what of it is revoked.
     pub async fn lend(&self, edge: &Edge, request: &LendRequest) -> Result<LendReply, AuthorityError> {
-        let edge = &self.edge(&edge.key).await?;
+        let heads = self.heads.read().await?;
+        let edge = &self.edge_at(&edge.key, &heads).await?;
         let now = self.now();
         // The stop's entry kills every writ; this holds even for one that a restored store knows nothing of.
         if self.store.stop().await?.is_some() {
             return Err(WritRefused::Stopped.into());
         }
-        let published = self.refreshed().await?;
+        let published = self.published_since(heads.catalog_version).await?;
         let chain = self.believed(edge, request, &published.trusted(now), now)?;
         let key = credential_of(&published, &chain, &request.service);
         let record = match &key {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use zeroize::Zeroizing;
 
 use crate::catalog::Origin;
 use crate::dial::upstream::UpstreamError;
@@ -17,6 +20,13 @@ pub(crate) const DOCUMENT_BYTES_MAX: usize = 256 << 10;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a transmitter may keep a poll waiting for an event.
 const POLLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A client's name and secret as a header (RFC 6749 section 2.3.1).
+pub(crate) fn basic(client_id: &str, secret: &str) -> Option<HeaderValue> {
+    let encoded = |text: &str| serde_urlencoded::to_string([("", text)]).ok().map(|form| form[1..].to_owned());
+    let pair = Zeroizing::new(format!("{}:{}", encoded(client_id)?, encoded(secret)?));
+    HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()
+}
 
 /// How a provider is reached.
 #[derive(Debug)]

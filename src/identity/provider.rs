@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, StatusCode};
 
 use crate::clock::Clock;
 use crate::config::identity::{KeyPlace, LiveCheck, ProviderTerms};
-use crate::identity::fetch::FetchError;
+use crate::identity::fetch::{FetchError, basic};
 use crate::identity::jws::IdentityToken;
 use crate::identity::source::{Source, SourceTerms, fetcher, read_secret};
 use crate::identity::transmitter::Transmitter;
@@ -66,7 +64,8 @@ impl Provider {
             LiveCheck::None => return Ok(()),
             LiveCheck::Userinfo => self.source.endpoint().await?.fetch(Some(bearer(text)?)).await,
             LiveCheck::Introspection { client_id, .. } => {
-                let credential = self.basic(client_id).ok_or_else(unavailable)?;
+                let secret = self.client_secret.as_ref().ok_or_else(unavailable)?;
+                let credential = basic(client_id, secret.expose()).ok_or_else(unavailable)?;
                 self.source.endpoint().await?.submit(credential, introspection_form(text)).await
             }
         };
@@ -91,14 +90,6 @@ impl Provider {
             LiveCheck::None | LiveCheck::Userinfo => same && subject.is_some(),
         };
         if lives { Ok(()) } else { Err(ended()) }
-    }
-
-    /// RFC 6749 section 2.3.1.
-    fn basic(&self, client_id: &str) -> Option<HeaderValue> {
-        let secret = self.client_secret.as_ref()?;
-        let encoded = |text: &str| serde_urlencoded::to_string([("", text)]).ok().map(|form| form[1..].to_owned());
-        let pair = zeroize::Zeroizing::new(format!("{}:{}", encoded(client_id)?, encoded(secret.expose())?));
-        HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()
     }
 }
 

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::HeaderValue;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::config::identity::ProviderTerms;
 use crate::config::sign_in::SignInTerms;
-use crate::identity::fetch::{Endpoint, FetchError, Fetcher};
+use crate::identity::fetch::{Endpoint, FetchError, Fetcher, basic};
 use crate::identity::jws::IdentityToken;
 use crate::identity::provider::Provider;
 use crate::identity::source::{fetcher, read_secret};
@@ -143,7 +142,7 @@ impl SignIn {
             ("redirect_uri", redirect),
             ("code_verifier", &attempt.verifier),
         ]);
-        let credential = self.credential().ok_or_else(|| self.unavailable())?;
+        let credential = basic(&self.terms.client_id, self.secret.expose()).ok_or_else(|| self.unavailable())?;
         let reply = published.token.submit(credential, body).await.map_err(|error| {
             tracing::warn!(provider = %self.terms.provider, %error, "a code of a sign-in was not redeemed");
             match error {
@@ -206,14 +205,6 @@ impl SignIn {
             token: self.fetcher.endpoint(&token).map_err(said)?,
             names_issuer: metadata.is_true("authorization_response_iss_parameter_supported"),
         })
-    }
-
-    /// RFC 6749 section 2.3.1.
-    fn credential(&self) -> Option<HeaderValue> {
-        let encoded = |text: &str| form(&[("", text)])[1..].to_owned();
-        let pair =
-            zeroize::Zeroizing::new(format!("{}:{}", encoded(&self.terms.client_id), encoded(self.secret.expose())));
-        HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair.as_bytes()))).ok()
     }
 }
 

@@ -216,7 +216,11 @@ pub fn check(
     nonce: NonceRule<'_>,
     now: Timestamp,
 ) -> Result<(PublicKey, Proof), ProofError> {
-    let (jws, proof) = checked(proof, key, request, token, covers, nonce, now)?;
+    let jws = Jws::parse(proof)?;
+    if key.is_some_and(|key| *key != jws.key) {
+        return Err(ProofError::Key);
+    }
+    let proof = jws.check(request, token, covers, nonce, now)?;
     Ok((jws.key, proof))
 }
 
@@ -234,7 +238,8 @@ impl ProvenHead {
     /// Checks a proof by any key for the head of a request without a token. Says nothing about replay, nor about the body.
     pub fn check(proof: &str, request: &ProvenRequest<'_>, now: Timestamp) -> Result<Self, ProofError> {
         let covers = ProofCovers { query: false, body: false };
-        let (jws, proof) = checked(proof, None, request, None, covers, NonceRule::Optional, now)?;
+        let jws = Jws::parse(proof)?;
+        let proof = jws.check(request, None, covers, NonceRule::Optional, now)?;
         Ok(Self { key: jws.key, proof, bdh: jws.claims.text("bdh") })
     }
 
@@ -245,36 +250,6 @@ impl ProvenHead {
             Some(_) | None => Err(ProofError::Mismatch("`bdh`")),
         }
     }
-}
-
-fn checked<'a>(
-    proof: &'a str,
-    key: Option<&PublicKey>,
-    request: &ProvenRequest<'_>,
-    token: Option<TokenDigest>,
-    covers: ProofCovers,
-    nonce: NonceRule<'_>,
-    now: Timestamp,
-) -> Result<(Jws<'a>, Proof), ProofError> {
-    let jws = Jws::parse(proof)?;
-    if key.is_some_and(|key| *key != jws.key) {
-        return Err(ProofError::Key);
-    }
-    if !jws.key.verifies(jws.signed, &jws.signature) {
-        return Err(ProofError::Signature);
-    }
-    check_request(&jws.claims, request, token, covers)?;
-    let iat = jws.claims.integer("iat").ok_or(ProofError::Malformed("`iat` is not a whole number"))?;
-    // The distance saturates for an `iat` at the ends of time, and is then outside the window.
-    if !(-AHEAD_S_MAX..=AGE_S_MAX).contains(&now.secs().saturating_sub(iat)) {
-        return Err(ProofError::Time);
-    }
-    let jti = jws.claims.text("jti").filter(|jti| (1..=JTI_BYTES_MAX).contains(&jti.len()));
-    let jti = jti.ok_or(ProofError::Malformed("`jti` is not a string of 1 to 256 bytes"))?;
-    check_nonce(&jws.claims, nonce)?;
-    let id = ProofId::of(&jws.key, &jti);
-    let replayable_until = Timestamp::from_secs(iat.saturating_add(AGE_S_MAX)).after(Duration::from_millis(999));
-    Ok((jws, Proof { id, replayable_until }))
 }
 
 /// A proof in its parts; its signature is unchecked.
@@ -307,6 +282,32 @@ impl<'a> Jws<'a> {
             key: header_key(&object(&header)?)?,
             claims: object(&claims)?,
         })
+    }
+
+    /// Its signature and all that its claims must say; by whatever key it is.
+    fn check(
+        &self,
+        request: &ProvenRequest<'_>,
+        token: Option<TokenDigest>,
+        covers: ProofCovers,
+        nonce: NonceRule<'_>,
+        now: Timestamp,
+    ) -> Result<Proof, ProofError> {
+        if !self.key.verifies(self.signed, &self.signature) {
+            return Err(ProofError::Signature);
+        }
+        check_request(&self.claims, request, token, covers)?;
+        let iat = self.claims.integer("iat").ok_or(ProofError::Malformed("`iat` is not a whole number"))?;
+        // The distance saturates for an `iat` at the ends of time, and is then outside the window.
+        if !(-AHEAD_S_MAX..=AGE_S_MAX).contains(&now.secs().saturating_sub(iat)) {
+            return Err(ProofError::Time);
+        }
+        let jti = self.claims.text("jti").filter(|jti| (1..=JTI_BYTES_MAX).contains(&jti.len()));
+        let jti = jti.ok_or(ProofError::Malformed("`jti` is not a string of 1 to 256 bytes"))?;
+        check_nonce(&self.claims, nonce)?;
+        let id = ProofId::of(&self.key, &jti);
+        let replayable_until = Timestamp::from_secs(iat.saturating_add(AGE_S_MAX)).after(Duration::from_millis(999));
+        Ok(Proof { id, replayable_until })
     }
 }
 

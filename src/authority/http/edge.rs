@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::extract::{media_type, parse, read_body};
+use super::extract::{media_type, parse, proof, read_body};
 use super::problem::{self, PROBLEM_JSON, Problem};
 use crate::authority::{Authority, AuthorityError};
 use crate::store::Edge;
-use crate::token::proof::{ProofError, ProofId, ProvenHead};
+use crate::token::proof::{ProofId, ProvenHead};
 use crate::wire::{
     AuditShipment, FeedRequest, JoinRequest, LendRequest, MESSAGE_BYTES_MAX, SIGNATURE_HEADER, sign_reply,
 };
@@ -82,10 +82,7 @@ struct Message {
 impl Message {
     fn open(authority: &Authority, path: &str, request: Request) -> Result<Self, AuthorityError> {
         let (parts, body) = request.into_parts();
-        let mut proofs = parts.headers.get_all("dpop").iter();
-        let (Some(proof), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing.into()) };
-        let proof = proof.to_str().map_err(|_| ProofError::Malformed("it is not ASCII"))?;
-        let proven = authority.proof_of_head(path, proof)?;
+        let proven = authority.proof_of_head(path, proof(&parts.headers)?)?;
         Ok(Self { headers: parts.headers, proven, body })
     }
 

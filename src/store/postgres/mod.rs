@@ -43,13 +43,20 @@ const SET_UP: &str = "SET search_path = writ, pg_temp; SET statement_timeout = '
      WHERE current_setting('synchronous_commit') IN ('off', 'local')";
 
 /// When a server was started tells it from every other one. Connections of one pool may be to different servers, during a failover.
-const SERVER: &str = "(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint";
+macro_rules! server {
+    () => {
+        "(EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint"
+    };
+}
+const SERVER: &str = server!();
 
 /// Whether commits wait for standbys, and which server says so; and if so, a commit that does: of a message in the write-ahead log that nobody reads.
-const FENCE: &str = "SELECT current_setting('synchronous_standby_names') <> '', \
-     (EXTRACT(EPOCH FROM pg_postmaster_start_time()) * 1000000)::bigint, \
-     CASE WHEN current_setting('synchronous_standby_names') <> '' \
-     THEN pg_logical_emit_message(true, 'writ', '')::text END";
+const FENCE: &str = concat!(
+    "SELECT current_setting('synchronous_standby_names') <> '', ",
+    server!(),
+    ", CASE WHEN current_setting('synchronous_standby_names') <> '' \
+     THEN pg_logical_emit_message(true, 'writ', '')::text END"
+);
 
 /// `writ` in ASCII: excludes every other migration of this database.
 const LOCK_MIGRATIONS: &str = "SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock(2004052340)";
