@@ -25,9 +25,9 @@ macro_rules! migrations {
 }
 
 pub(super) const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity",
-    4 "0004_directory");
-pub(super) const POSTGRES: &[Migration] =
-    migrations!("postgres": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity", 4 "0004_directory");
+    4 "0004_directory", 5 "0005_policy");
+pub(super) const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_start", 2 "0002_revocation", 3 "0003_identity",
+    4 "0004_directory", 5 "0005_policy");
 
 /// A migration that ran.
 struct Applied {

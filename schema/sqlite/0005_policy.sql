@@ -1,0 +1,1 @@
+-- Workload identities, policy sets, limits and approvals: see spec/identity.md and spec/policy.md.
