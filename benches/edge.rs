@@ -46,6 +46,10 @@ mod authority;
 
 use authority::StandIn;
 
+/// The same for the floor and for the edge: as in `writ`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 9;
 /// So few that the proofs of a round are still in time when it ends.

@@ -30,6 +30,7 @@ struct EdgeFile {
     #[serde(default)]
     extra_roots: Vec<PathBuf>,
     clock_skew_s_max: Option<u64>,
+    threads: Option<u64>,
     #[serde(default)]
     journal: JournalFile,
     #[serde(default)]
@@ -87,6 +88,8 @@ pub struct EdgeConfig {
     pub clock_skew_max: Duration,
     /// How the audit journal is kept.
     pub journal: JournalSettings,
+    /// How many threads serve; `None`: one for each processor.
+    pub threads: Option<usize>,
     /// What requests may cost.
     pub limits: EdgeLimits,
 }
@@ -241,6 +244,7 @@ impl EdgeConfig {
             extra_roots: Vec::new(),
             clock_skew_max: Duration::from_secs(CLOCK_SKEW_S),
             journal: JournalSettings::default(),
+            threads: None,
             limits: EdgeLimits::default(),
         }
     }
@@ -284,6 +288,7 @@ impl EdgeFile {
         };
         let skew_s =
             within("clock_skew_s_max", "must be between 1 and 300", self.clock_skew_s_max, CLOCK_SKEW_S, 1, 300)?;
+        let threads = within("threads", "must be between 0 and 1024", self.threads, 0, 0, 1024)?;
         let config = EdgeConfig {
             listen: self.listen,
             metrics_listen: self.metrics_listen,
@@ -298,6 +303,7 @@ impl EdgeFile {
             authorities: self.authorities,
             extra_roots: self.extra_roots.into_iter().map(|path| folder.join(path)).collect(),
             clock_skew_max: Duration::from_secs(skew_s),
+            threads: usize::try_from(threads).ok().filter(|threads| *threads > 0),
             journal: self.journal.checked()?,
             limits: self.limits.checked()?,
         };
@@ -374,6 +380,7 @@ mod tests {
         assert_eq!(sample.limits, EdgeLimits::default());
         assert_eq!(sample.journal, JournalSettings::default());
         assert_eq!(sample.clock_skew_max, Duration::from_secs(CLOCK_SKEW_S));
+        assert_eq!(sample.threads, None);
         assert_eq!(sample.origin.unwrap().authority(), "edge.example");
         assert_eq!(sample.state, Path::new("/var/lib/writ/edge"));
         assert_eq!(sample.tls.unwrap().key, Path::new("/etc/writ/edge.key"));

@@ -18,7 +18,6 @@ use crate::edge::journal::Journal;
 use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::Lender;
 use crate::edge::nonce::Nonces;
-use crate::edge::proxy::Upstreams;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::Peer;
 use crate::id::RequestId;
@@ -38,7 +37,6 @@ pub(super) struct Door {
     pub(super) used_proofs: UsedProofs,
     pub(super) lender: Arc<Lender>,
     pub(super) scrubbers: Scrubbers,
-    pub(super) upstreams: Upstreams,
     pub(super) journal: Journal,
 }
 
@@ -105,7 +103,7 @@ impl Door {
                     return Err(error.into());
                 }
                 self.metrics.decided("allowed", "allowed");
-                self.forward(admitted, id, ending).await
+                self.forward(admitted, id, &peer.upstreams, ending).await
             }
             Err(denial) => {
                 self.record_denial(id, account, &denial).await;

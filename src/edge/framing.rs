@@ -164,8 +164,7 @@ impl Framing {
     fn head(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         // Three bytes back: the end may straddle what was searched.
         let from = self.searched.saturating_sub(3);
-        let Some(end) = bytes[from..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4)
-        else {
+        let Some(end) = memchr::memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
             self.searched = bytes.len();
             // Early, because a head with bare line feeds may never show the end that is searched for.
             strict_lines(&bytes[from..])?;
@@ -175,6 +174,8 @@ impl Framing {
         if end > self.limits.bytes_max {
             return Err(Refusal::TooLarge);
         }
+        // With the line ends behind the head: its last byte may be a bare carriage return.
+        strict_lines(&bytes[..end])?;
         self.state = match check_head(&bytes[..end - 4], self.limits.fields_max)? {
             Length::Known(0) => State::Head,
             Length::Known(left) => State::Body { left },
@@ -233,17 +234,19 @@ enum Length {
 
 /// Line feeds only after carriage returns, and those only before line feeds; the last byte may still be waiting.
 fn strict_lines(bytes: &[u8]) -> Result<(), Refusal> {
-    let bare = bytes.windows(2).any(|pair| (pair[0] == b'\r') != (pair[1] == b'\n'));
-    if bare { Err(Refusal::LineEnd) } else { Ok(()) }
+    let bare = |at: usize| match bytes[at] {
+        b'\n' => at > 0 && bytes[at - 1] != b'\r',
+        _ => bytes.get(at + 1).is_some_and(|next| *next != b'\n'),
+    };
+    if memchr::memchr2_iter(b'\r', b'\n', bytes).any(bare) { Err(Refusal::LineEnd) } else { Ok(()) }
 }
 
-/// Checks a head without its final empty line.
+/// Checks a head of strict lines, without its final empty line.
 fn check_head(head: &[u8], fields_max: usize) -> Result<Length, Refusal> {
     if head.first() == Some(&b'\n') {
         return Err(Refusal::LineEnd);
     }
-    strict_lines(head)?;
-    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = Lines(Some(head));
     let version = request_line(lines.next().unwrap_or_default())?;
 
     let (mut hosts, mut length, mut chunked) = (0, None, false);
@@ -283,6 +286,23 @@ fn check_head(head: &[u8], fields_max: usize) -> Result<Length, Refusal> {
     }
 }
 
+/// What stands between the line ends of a strict head.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        let (line, rest) = match memchr::memchr(b'\r', rest) {
+            Some(end) => (&rest[..end], rest.get(end + 2..)),
+            None => (rest, None),
+        };
+        self.0 = rest;
+        Some(line)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Version {
     Http10,
@@ -314,7 +334,7 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
 }
 
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Refusal::Field)?;
+    let colon = memchr::memchr(b':', line).ok_or(Refusal::Field)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     let printable = |byte: &u8| *byte >= b' ' && *byte != 0x7f || *byte == b'\t';
     if name.is_empty() || !name.iter().copied().all(is_token) || !value.iter().all(printable) {
@@ -325,8 +345,22 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
 
 /// RFC 9110 `tchar`.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
 
 /// Without spaces around it. Not without tabs: where a length is at stake, a tab is an attempt at something.
 fn spaceless(value: &[u8]) -> &[u8] {

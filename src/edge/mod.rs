@@ -2,7 +2,7 @@
 //!
 //! Holds no database password and knows its authority by `wire` messages only. Without a valid lease it serves nothing.
 //!
-//! `server` (connections, `strict` framing) -> `door` -> `admit` (request to permit) -> `proxy` (`inject`, forward, `body`).
+//! `server` (connections on their `workers`, `strict` framing) -> `door` -> `admit` (request to permit) -> `proxy` (`inject`, forward, `body`).
 //! Beside them `follow` keeps `knowledge` fresh, `lend` borrows credentials, `journal` writes what was decided.
 
 mod account;
@@ -27,6 +27,7 @@ mod server;
 pub mod ship;
 pub mod streams;
 mod strict;
+mod workers;
 
 pub use running::{Bound, RunningEdge, StartError};
 pub use server::ListenError;

@@ -29,9 +29,10 @@ impl Door {
         &self,
         admitted: Admitted,
         request: RequestId,
+        upstreams: &Upstreams,
         mut ending: Ending,
     ) -> Result<Response<AnswerBody>, Denial> {
-        let sent = self.send(admitted, request, &mut ending).await;
+        let sent = self.send(admitted, request, upstreams, &mut ending).await;
         let sent = match sent {
             Ok(sent) => sent,
             Err(Stopped { denial, finish }) => {
@@ -49,10 +50,16 @@ impl Door {
         }))
     }
 
-    async fn send(&self, admitted: Admitted, request: RequestId, ending: &mut Ending) -> Result<Sent, Stopped> {
+    async fn send(
+        &self,
+        admitted: Admitted,
+        request: RequestId,
+        upstreams: &Upstreams,
+        ending: &mut Ending,
+    ) -> Result<Sent, Stopped> {
         let Admitted { permit, token, listed, method, headers, target, body } = admitted;
         let service = &listed.service;
-        let upstream = self.upstreams.to(&listed).map_err(Stopped::failed)?;
+        let upstream = upstreams.to(&listed).map_err(Stopped::failed)?;
         let lent = match service.credential() {
             None => None,
             Some(_) => {
@@ -191,7 +198,7 @@ fn scrub_headers(headers: &mut HeaderMap, scrubber: &Scrubber) {
     }
 }
 
-/// The connections to each service, apart from each other.
+/// One thread's connections to each service, apart from each other.
 pub(super) struct Upstreams {
     dialer: Dialer,
     open: RwLock<HashMap<ServiceName, Open>>,

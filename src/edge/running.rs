@@ -24,10 +24,10 @@ use crate::edge::journal::{Journal, OpenError};
 use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::{LendLimits, Lender};
 use crate::edge::nonce::Nonces;
-use crate::edge::proxy::Upstreams;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::{ListenError, Server, acceptor};
 use crate::edge::ship::{ShipLimits, Shipper, stored_head};
+use crate::edge::workers::Workers;
 use crate::telemetry::metrics::{EdgeMetrics, MetricsServer};
 use crate::token::Limits;
 use crate::token::proof::{Proof, ProofId};
@@ -58,6 +58,9 @@ pub enum StartError {
     /// The machine gives no random bytes.
     #[error("no random bytes from the machine")]
     Random,
+    /// The machine gives no threads.
+    #[error("cannot start the threads that serve: {0}")]
+    Threads(std::io::Error),
 }
 
 /// An edge that listens and does not serve yet: its origin is known, so that it can join by it.
@@ -140,13 +143,13 @@ impl Bound {
             used_proofs,
             lender: lender.clone(),
             scrubbers: Scrubbers::default(),
-            upstreams: Upstreams::new(dialer),
             journal: journal.clone(),
             limits: config.limits.clone(),
         });
 
         let page = page(measured, knowledge.clone());
         let metrics = metrics.map(|listener| MetricsServer::start(listener, page));
+        let workers = Workers::start(config.threads, &dialer).map_err(StartError::Threads)?;
         let stop = CancellationToken::new();
         let connections = Arc::new(Semaphore::new(config.limits.connections_max));
         let mut servers = JoinSet::new();
@@ -156,6 +159,7 @@ impl Bound {
                 tls: tls.clone(),
                 door: door.clone(),
                 limits: config.limits.clone(),
+                workers: workers.workers(),
                 connections: connections.clone(),
                 stop: stop.clone(),
             };
@@ -174,7 +178,18 @@ impl Bound {
             let _ = shipping.await;
         });
         let last_shipment = shipper();
-        Ok(RunningEdge { address, origin, knowledge, journal, _metrics: metrics, last_shipment, stop, servers, beside })
+        Ok(RunningEdge {
+            address,
+            origin,
+            knowledge,
+            journal,
+            _metrics: metrics,
+            last_shipment,
+            stop,
+            servers,
+            beside,
+            _workers: workers,
+        })
     }
 }
 
@@ -231,6 +246,8 @@ pub struct RunningEdge {
     stop: CancellationToken,
     servers: JoinSet<()>,
     beside: JoinSet<()>,
+    // Last: connections to the authority may have been opened there.
+    _workers: Workers,
 }
 
 impl RunningEdge {

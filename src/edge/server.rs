@@ -18,7 +18,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -28,15 +28,18 @@ use crate::config::edge::EdgeLimits;
 use crate::edge::body::AnswerBody;
 use crate::edge::door::Door;
 use crate::edge::framing::{Framing, HeadLimits};
+use crate::edge::proxy::Upstreams;
 use crate::edge::strict::{Refused, Strict};
+use crate::edge::workers::Worker;
 
 /// The other end of a connection, as far as a request needs to know it.
-#[derive(Debug)]
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: SocketAddr,
     /// Why its next request is refused before it is read.
     pub(super) refused: Refused,
+    /// The connections to services on the thread that serves it.
+    pub(super) upstreams: Arc<Upstreams>,
 }
 
 /// Why an edge can't listen.
@@ -79,6 +82,8 @@ pub(super) struct Server {
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) door: Arc<Door>,
     pub(super) limits: EdgeLimits,
+    /// Where connections are served; shared by all listeners of an edge.
+    pub(super) workers: Arc<[Arc<Worker>]>,
     /// Shared by all listeners of an edge.
     pub(super) connections: Arc<Semaphore>,
     pub(super) stop: CancellationToken,
@@ -95,13 +100,7 @@ impl Server {
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, address, slot)) => {
-                    let connection = self.connection(stream, address);
-                    open.spawn(async move {
-                        connection.await;
-                        drop(slot);
-                    });
-                }
+                Ok((stream, address, slot)) => self.seat(stream, address, slot, &mut open),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     // Out of file descriptors: trying again at once would only burn the processor.
@@ -117,15 +116,34 @@ impl Server {
         open.shutdown().await;
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let slot = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
         let (stream, address) = self.listener.accept().await?;
         Ok((stream, address, slot))
     }
 
-    fn connection(&self, stream: TcpStream, address: SocketAddr) -> impl Future<Output = ()> + Send + use<> {
+    /// Hands a connection to a worker.
+    fn seat(&self, stream: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit, open: &mut JoinSet<()>) {
+        // Taken out of this thread's runtime: the worker's own waits for it from now on.
+        let (Ok(stream), Some(seat)) = (stream.into_std(), Worker::seat(&self.workers)) else { return };
+        let connection = self.connection(stream, address, seat.upstreams());
+        let counted = async move {
+            connection.await;
+            drop(slot);
+        };
+        seat.run(open, counted);
+    }
+
+    fn connection(
+        &self,
+        stream: std::net::TcpStream,
+        address: SocketAddr,
+        upstreams: Arc<Upstreams>,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (door, limits, stop, tls) = (self.door.clone(), self.limits.clone(), self.stop.clone(), self.tls.clone());
+        let caller = move |refused| Peer { address, refused, upstreams };
         async move {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small answers must not wait for the other side's acknowledgement.
             let _ = stream.set_nodelay(true);
             let Some(tls) = tls else {
@@ -134,14 +152,14 @@ impl Server {
                 else {
                     return;
                 };
-                return serve(stream, first, protocol, address, door, &limits, &stop).await;
+                return serve(stream, first, protocol, caller, door, &limits, &stop).await;
             };
             let Ok(Ok(stream)) = tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await else { return };
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
-            serve(stream, BytesMut::new(), protocol, address, door, &limits, &stop).await;
+            serve(stream, BytesMut::new(), protocol, caller, door, &limits, &stop).await;
         }
     }
 }
@@ -175,7 +193,7 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: T,
     first: BytesMut,
     protocol: Protocol,
-    address: SocketAddr,
+    caller: impl FnOnce(Refused) -> Peer,
     door: Arc<Door>,
     limits: &EdgeLimits,
     stop: &CancellationToken,
@@ -183,7 +201,7 @@ async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let head = HeadLimits { bytes_max: limits.head_bytes_max, fields_max: limits.head_fields_max };
     let framing = (protocol == Protocol::Http1).then(|| Framing::new(head));
     let io = Strict::new(stream, first, framing, limits.idle_timeout);
-    let peer = Arc::new(Peer { address, refused: io.refused() });
+    let peer = Arc::new(caller(io.refused()));
     let service = service_fn(move |request: Request<Incoming>| {
         let (door, peer) = (door.clone(), peer.clone());
         async move { caught(door.answer(request, &peer)).await }

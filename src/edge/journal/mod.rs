@@ -30,7 +30,7 @@ use crate::edge::journal::queue::{Queue, Waiting};
 use crate::edge::journal::recover::Notes;
 use crate::edge::journal::segment::{Disk, Segment};
 use crate::edge::journal::ship::Shipping;
-use crate::edge::journal::writer::Writer;
+use crate::edge::journal::writer::{Desk, Writer};
 use crate::id::RequestId;
 
 /// The journal of one edge. Cheap to clone; the last one dropped writes what is queued and unlocks the directory.
@@ -134,7 +134,8 @@ pub enum OpenError {
 /// Owns the writer's thread.
 struct Owner {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What the callers, the writer and the shipper share.
@@ -208,12 +209,16 @@ impl Journal {
                 .map_err(|error| OpenError::Io { path: dir.to_owned(), source: io::Error::other(error) })?;
         }
         let head = shared.heads.borrow().clone();
+        let desk = Arc::new(Desk::new(Arc::clone(&shared), writer));
         let thread = std::thread::Builder::new()
             .name("writ-journal".to_owned())
-            .spawn(move || writer.run())
+            .spawn({
+                let desk = Arc::clone(&desk);
+                move || desk.run()
+            })
             .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
         let recovered = Recovered { head, used_proofs: found.used_proofs, unfinished, torn_bytes: found.torn_bytes };
-        Ok((Self(Arc::new(Owner { shared, writer: Some(thread) })), recovered))
+        Ok((Self(Arc::new(Owner { shared, desk, thread: Some(thread) })), recovered))
     }
 
     /// Writes `event` as the next record and answers where the chain then ends, once it is as durable as the settings say.
@@ -221,13 +226,13 @@ impl Journal {
     /// A caller that goes away meanwhile does not take its record back.
     pub async fn append(&self, event: &Event) -> Result<Head, JournalError> {
         let (reply, written) = oneshot::channel();
-        self.0.shared.queue.push(Waiting::new(event, Some(reply))?)?;
+        self.0.desk.put(Waiting::new(event, Some(reply))?)?;
         written.await.unwrap_or(Err(JournalError::Stopped))
     }
 
     /// Writes `event` as one of the next records, without waiting: for the outcome of a call whose handler is dropped.
     pub fn submit(&self, event: &Event) -> Result<(), JournalError> {
-        self.0.shared.queue.push(Waiting::new(event, None)?)
+        self.0.desk.put(Waiting::new(event, None)?)
     }
 
     /// Where the chain ends, and a way to wait until it grows.
@@ -270,9 +275,9 @@ impl std::fmt::Debug for Journal {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.queue.close();
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has nothing more to say: whoever waited for it got `Stopped`.
-            let _ = writer.join();
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has nothing more to say: whoever waited for it got `Stopped`.
+            let _ = thread.join();
         }
     }
 }

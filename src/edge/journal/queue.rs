@@ -90,27 +90,37 @@ impl Queue {
             return Err(JournalError::Busy);
         }
         pending.waiting.push_back(waiting);
-        drop(pending);
-        self.filled.notify_one();
         Ok(())
     }
 
-    /// The next group, as soon as there is one; `None` once the queue is closed and empty.
-    pub(super) fn take(&self) -> Option<Vec<Waiting>> {
+    /// Wakes the thread that waits for a group. Whoever pushes does this, or writes what waits.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
+    /// Waits until there is a group; `false` once the queue is closed and empty.
+    pub(super) fn wait(&self) -> bool {
+        let pending = self.pending();
+        let idle = |pending: &mut Pending| pending.waiting.is_empty() && !pending.closed;
+        let pending = self.filled.wait_while(pending, idle).unwrap_or_else(PoisonError::into_inner);
+        !pending.waiting.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending().waiting.is_empty()
+    }
+
+    /// The next group; empty while nothing waits.
+    pub(super) fn take(&self) -> Vec<Waiting> {
         let mut pending = self.pending();
-        while pending.waiting.is_empty() {
-            if pending.closed {
-                return None;
-            }
-            pending = self.filled.wait(pending).unwrap_or_else(PoisonError::into_inner);
-        }
         let mut bytes = 0;
         let mut fits = |waiting: &Waiting| {
             bytes += waiting.text.get().len();
             bytes <= GROUP_BYTES_MAX
         };
         let count = pending.waiting.iter().map(&mut fits).take_while(|fits| *fits).count().max(1);
-        Some(pending.waiting.drain(..count).collect())
+        let count = count.min(pending.waiting.len());
+        pending.waiting.drain(..count).collect()
     }
 
     /// Takes nothing more in. What waits is still taken out.

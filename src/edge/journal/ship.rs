@@ -24,11 +24,20 @@ pub(super) struct Shipping {
     place: Place,
     /// Up to here the disk has it.
     synced: Place,
+    /// The end of the batch that was read last: most often the next that the authority has.
+    read: Option<BatchEnd>,
+}
+
+struct BatchEnd {
+    head: Head,
+    place: Place,
+    /// From what was shipped to here.
+    bytes: u64,
 }
 
 impl Shipping {
     pub(super) const fn from(shipped: Head, place: Place) -> Self {
-        Self { shipped, place, synced: place }
+        Self { shipped, place, synced: place, read: None }
     }
 }
 
@@ -140,9 +149,22 @@ impl Shared {
                 None => break,
             }
         }
-        let end = reading.place;
-        self.sync_to(&mut shipping, &reading.segments, end)?;
+        let end = BatchEnd { head: reading.head, place: reading.place, bytes };
+        self.sync_to(&mut shipping, &reading.segments, end.place)?;
+        shipping.read = Some(end);
         Ok(batch)
+    }
+
+    /// Where `head` stands in what is not marked as shipped; `None` where this chain does not have it.
+    fn read_to(&self, shipping: &Shipping, head: &Head) -> Result<Option<BatchEnd>, JournalError> {
+        let mut reading = self.reading(shipping);
+        let mut bytes = 0;
+        while reading.head.seq < head.seq {
+            let Some((_, line_bytes)) = reading.next()? else { return Ok(None) };
+            bytes += line_bytes;
+        }
+        let Reading { head: found, place, .. } = reading;
+        Ok((found == *head).then_some(BatchEnd { head: found, place, bytes }))
     }
 
     /// Waits until the disk has everything up to `end`.
@@ -167,16 +189,10 @@ impl Shared {
             // The answer to an earlier shipment, overtaken by a later one.
             return Ok(());
         }
-        let mut reading = self.reading(&shipping);
-        let mut shipped_bytes = 0;
-        while reading.head.seq < head.seq {
-            let (_, line_bytes) = reading.next()?.ok_or_else(diverged)?;
-            shipped_bytes += line_bytes;
-        }
-        if reading.head != *head {
-            return Err(diverged());
-        }
-        let place = reading.place;
+        let BatchEnd { place, bytes: shipped_bytes, .. } = match shipping.read.take().filter(|end| end.head == *head) {
+            Some(end) => end,
+            None => self.read_to(&shipping, head)?.ok_or_else(diverged)?,
+        };
         let (dropped, open) = self.droppable(head.seq, place);
         // The watermark first: what it does not speak of must still be there.
         Watermark { shipped: head.clone(), open }.write(&self.dir).map_err(write_error)?;

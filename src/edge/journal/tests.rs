@@ -395,12 +395,14 @@ fn a_queue_that_is_full_refuses_new_calls_and_still_takes_outcomes() {
     push(&allowed(2)).unwrap();
     assert!(matches!(push(&allowed(3)), Err(JournalError::Busy)));
     push(&outcome(1)).unwrap();
-    assert_eq!(queue.take().unwrap().len(), 3);
+    assert!(queue.wait());
+    assert_eq!(queue.take().len(), 3);
     push(&allowed(3)).unwrap();
     queue.close();
     assert!(matches!(push(&allowed(4)), Err(JournalError::Stopped)));
-    assert_eq!(queue.take().unwrap().len(), 1);
-    assert!(queue.take().is_none());
+    assert!(queue.wait());
+    assert_eq!(queue.take().len(), 1);
+    assert!(!queue.wait());
 }
 
 #[tokio::test]

@@ -1,12 +1,97 @@
-//! The one thread that writes: takes what waits in groups, chains it, writes it at once, and answers.
+//! The one place that writes: takes what waits in groups, chains it, writes it at once, and answers.
+//!
+//! Whoever has something to write does it where it stands, and what others put there meanwhile with it: handing a record to
+//! a thread and waiting for its answer costs more than writing it. The thread writes what may wait for a disk.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use crate::audit::{Event, Head, Record};
 use crate::edge::journal::queue::Waiting;
 use crate::edge::journal::segment::{self, Disk, Segment, Tail};
 use crate::edge::journal::{Durability, JournalError, OpenError, Shared};
+
+/// The writer, and who may use it when.
+pub(super) struct Desk {
+    shared: Arc<Shared>,
+    writer: Mutex<Writer>,
+    /// A write took long: the disk is busy, and only the thread waits for it.
+    slow: AtomicBool,
+}
+
+/// How long a write to the kernel's memory may take before the disk counts as busy.
+const SLOW: Duration = Duration::from_millis(2);
+/// How many groups one caller writes for others before the thread takes over.
+const GROUPS_MAX: usize = 8;
+
+impl Desk {
+    pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
+        Self { shared, writer: Mutex::new(writer), slow: AtomicBool::new(false) }
+    }
+
+    /// Queues `waiting`, and sees to it that it is written.
+    pub(super) fn put(&self, waiting: Waiting) -> Result<(), JournalError> {
+        self.shared.queue.push(waiting)?;
+        let at_once = self.shared.settings.durability == Durability::Process && !self.slow.load(Ordering::Relaxed);
+        if !(at_once && self.wrote_all()) {
+            self.shared.queue.wake();
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, unless somebody else does. `false` if the thread must go on.
+    fn wrote_all(&self) -> bool {
+        // Whoever holds the writer looks here once more after letting go, so nothing waits unseen.
+        for _ in 0..GROUPS_MAX {
+            if self.shared.queue.is_empty() {
+                return true;
+            }
+            let mut writer = match self.writer.try_lock() {
+                Ok(writer) => writer,
+                Err(TryLockError::WouldBlock) => return true,
+                Err(TryLockError::Poisoned(_)) => {
+                    self.shared.queue.abandon();
+                    return true;
+                }
+            };
+            if writer.segment_is_full() {
+                return false;
+            }
+            if self.write_next(&mut writer) > SLOW {
+                self.slow.store(true, Ordering::Relaxed);
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Writes for those who may not wait for the disk, until the queue is closed and empty.
+    pub(super) fn run(&self) {
+        while self.shared.queue.wait() {
+            let Some(mut writer) = self.writer() else { return };
+            if let Err(error) = writer.rotate() {
+                self.shared.queue.take().into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));
+                continue;
+            }
+            if self.write_next(&mut writer) <= SLOW {
+                self.slow.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn write_next(&self, writer: &mut Writer) -> Duration {
+        let began = self.shared.clock.monotonic();
+        writer.write(self.shared.queue.take());
+        self.shared.clock.monotonic().since(began)
+    }
+
+    /// Nothing is written any more after a panic in the middle of it: nobody knows what the disk has.
+    fn writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        self.writer.lock().inspect_err(|_| self.shared.queue.abandon()).ok()
+    }
+}
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -36,24 +121,15 @@ impl Writer {
         Ok(Self { shared, disk, tail: Some(tail), head })
     }
 
-    /// Writes what is queued, until the queue is closed and empty.
-    pub(super) fn run(mut self) {
-        while let Some(group) = self.shared.queue.take() {
-            self.write(group);
-        }
-    }
-
-    /// Writes one event before the thread runs.
+    /// Writes one event before anybody else can.
     pub(super) fn write_at_start(&mut self, event: &Event) -> Result<(), JournalError> {
         let (reply, mut written) = tokio::sync::oneshot::channel();
+        self.rotate()?;
         self.write(vec![Waiting::new(event, Some(reply))?]);
         written.try_recv().unwrap_or(Err(JournalError::Stopped)).map(drop)
     }
 
     fn write(&mut self, waiting: Vec<Waiting>) {
-        if let Err(error) = self.rotate() {
-            return waiting.into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));
-        }
         let group = self.chain(waiting);
         if group.accepted.is_empty() {
             return;
@@ -131,10 +207,13 @@ impl Writer {
         }
     }
 
-    /// Begins a new segment when the last one is full.
+    fn segment_is_full(&self) -> bool {
+        self.shared.state().segments.last().is_some_and(|s| s.bytes >= self.shared.settings.segment_bytes)
+    }
+
+    /// Begins a new segment when the last one is full. Waits for the disk.
     fn rotate(&mut self) -> Result<(), JournalError> {
-        let full = self.shared.state().segments.last().is_some_and(|s| s.bytes >= self.shared.settings.segment_bytes);
-        if !full {
+        if !self.segment_is_full() {
             return Ok(());
         }
         let first_seq = self.head.seq + 1;
@@ -151,11 +230,5 @@ impl Writer {
         let tail = self.disk.tail(&segment::path(&self.shared.dir, first_seq))?;
         segment::sync_dir(&self.shared.dir)?;
         Ok(tail)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.shared.queue.abandon();
     }
 }
