@@ -200,6 +200,8 @@ ids! {
     RequestId, "a request id";
     /// Names a user or a group of a directory, for the client that provisions it.
     ResourceId, "a resource id";
+    /// Names one request that waits for a person's approval. Worth nothing without the writ that asked.
+    ApprovalId, "an approval's handle";
     /// Names the secret of a client that provisions a directory. Not the secret.
     ScimTokenId, "a SCIM token's id";
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Checkpoint, Head, Record};
 use crate::catalog::Service;
 use crate::clock::Timestamp;
-use crate::id::{AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
+use crate::id::{ApprovalId, AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey, sha256};
+use crate::policy::{ApprovalState, Asked};
 use crate::revocation::{Loan, Statement};
 use crate::secret::Secret;
 use crate::token::RootKeys;
@@ -145,6 +146,52 @@ impl LendReply {
     }
 }
 
+/// `POST /v1/edge/approval/ask`: puts a request before people, with a writ that is live there as the reason.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskRequest {
+    /// The token that asks. The authority verifies it for itself.
+    pub token: String,
+    /// What would be sent.
+    pub asked: Asked,
+    /// The request at the edge.
+    pub request: RequestId,
+}
+
+/// `POST /v1/edge/approval/state`: asks where a request stands.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandingRequest {
+    /// Its handle.
+    pub handle: ApprovalId,
+}
+
+/// The answer to [`AskRequest`] and [`StandingRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// Its handle.
+    pub handle: ApprovalId,
+    /// Where it stands.
+    pub state: ApprovalState,
+    /// The end of that state.
+    pub expires: Timestamp,
+}
+
+/// `POST /v1/edge/approval/redeem`: uses an approval up. The answer is an [`Approval`](crate::policy::Approval).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedeemRequest {
+    /// The token that is to be served. The authority verifies it for itself.
+    pub token: String,
+    /// The handle that came with the request.
+    pub handle: ApprovalId,
+    /// What would be sent now. The authority compares it with what was approved.
+    pub asked: Asked,
+    /// The request at the edge.
+    pub request: RequestId,
+}
+
 /// A secret on its way from authority to edge: the one place where a secret is serialised.
 #[derive(Debug)]
 pub struct WireSecret(pub Secret<String>);
@@ -181,6 +228,20 @@ pub mod refusal {
     pub const NO_CREDENTIAL: &str = "no_credential";
     /// 401: the writ is not live, or not meant for this edge.
     pub const WRIT_REFUSED: &str = "writ_refused";
+    /// 429: the agent has put too many requests before people.
+    pub const TOO_MANY_APPROVALS: &str = "too_many_approvals";
+    /// 403: the handle is not of this request and this writ, or of none.
+    pub const APPROVAL_MISMATCH: &str = "approval_mismatch";
+    /// 403: nobody has decided.
+    pub const APPROVAL_PENDING: &str = "approval_pending";
+    /// 403: a person denied it.
+    pub const APPROVAL_DENIED: &str = "approval_denied";
+    /// 403: the approval was used before.
+    pub const APPROVAL_USED: &str = "approval_used";
+    /// 403: the approval's time is over.
+    pub const APPROVAL_EXPIRED: &str = "approval_expired";
+    /// 403: who approved may not approve any more.
+    pub const APPROVER_GONE: &str = "approver_gone";
     /// 404: the join ticket is used, expired or unknown.
     pub const TICKET_REFUSED: &str = "ticket_refused";
     /// 503: the log ends before what the edge knows. The edge reads all of it anew, and keeps what it knew to be revoked.

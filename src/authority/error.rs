@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::id::{AgentName, ServiceName};
 use crate::identity::IdentityError;
-use crate::policy::Role;
+use crate::policy::{ApprovalState, Role};
 use crate::revocation::Target;
 use crate::store::StoreError;
 use crate::token::TokenError;
@@ -29,6 +29,34 @@ pub enum WritRefused {
     NoCapability(ServiceName),
 }
 
+/// Why an approval cannot be used. Only edges are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalRefused {
+    /// Of another request or another writ, or of none.
+    #[error("the handle is not of this request and this writ")]
+    Mismatch,
+    /// It stands otherwise.
+    #[error("the request is {0}")]
+    Not(ApprovalState),
+    /// Who approved may not any more.
+    #[error("the operator who approved this may not approve any more")]
+    ApproverGone,
+}
+
+impl ApprovalRefused {
+    const fn code(self) -> &'static str {
+        match self {
+            // Approved is what it must be: that it stands otherwise is then no reason that an edge could know.
+            Self::Mismatch | Self::Not(ApprovalState::Approved) => refusal::APPROVAL_MISMATCH,
+            Self::Not(ApprovalState::Pending) => refusal::APPROVAL_PENDING,
+            Self::Not(ApprovalState::Denied) => refusal::APPROVAL_DENIED,
+            Self::Not(ApprovalState::Redeemed) => refusal::APPROVAL_USED,
+            Self::Not(ApprovalState::Expired) => refusal::APPROVAL_EXPIRED,
+            Self::ApproverGone => refusal::APPROVER_GONE,
+        }
+    }
+}
+
 /// Why the authority did not do what it was asked. Each message is safe to send and says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -39,7 +67,7 @@ pub enum AuthorityError {
     )]
     Unauthenticated,
     /// An operator whose role does not allow it.
-    #[error("your role is `{0}`, which reads and changes nothing: ask an operator whose role is `admin`")]
+    #[error("your role is `{0}`, which does not allow this: ask an operator whose role does (`spec/operators.md`)")]
     NotForRole(Role),
     /// Nobody signs in here.
     #[error("nobody can sign in here: `sign_in` is missing in the settings, so use an operator secret")]
@@ -180,6 +208,24 @@ pub enum AuthorityError {
     /// An agent asks for another key, and what it proved is not its present one.
     #[error("that is no agent's present key: sign with the key that `writ agent show` lists first")]
     UnknownAgentKey,
+    /// An agent that asks people too often.
+    #[error("the agent has put too many requests before people: wait until some are decided or over")]
+    TooManyApprovals,
+    /// An approval that cannot be used.
+    #[error(transparent)]
+    Approval(#[from] ApprovalRefused),
+    /// Somebody whom no policy asks.
+    #[error("this needs somebody of: {0}. You are none of them")]
+    NotAsked(String),
+    /// Whose own request it is.
+    #[error("you are the person on whose behalf this is asked: somebody else must approve it")]
+    OwnRequest,
+    /// What is confirmed is not what is asked.
+    #[error("`digest` is not that of this request: look at it with `writ approval show` and confirm that digest")]
+    OtherDigest,
+    /// Somebody decided already, or the time is over.
+    #[error("this request is {0}: nothing is left to decide")]
+    Decided(ApprovalState),
     /// What an edge shipped contradicts what it shipped before.
     #[error("the records differ from those that are stored, or leave a gap: ship from the stored head on")]
     AuditConflict,
@@ -251,6 +297,12 @@ impl AuthorityError {
             Self::TicketRefused => (S::NOT_FOUND, refusal::TICKET_REFUSED),
             Self::EnrolmentRefused => (S::FORBIDDEN, "enrolment_refused"),
             Self::UnknownAgentKey => (S::FORBIDDEN, "unknown_agent_key"),
+            Self::TooManyApprovals => (S::TOO_MANY_REQUESTS, refusal::TOO_MANY_APPROVALS),
+            Self::Approval(refused) => (S::FORBIDDEN, refused.code()),
+            Self::NotAsked(_) => (S::FORBIDDEN, "not_asked"),
+            Self::OwnRequest => (S::FORBIDDEN, "own_request"),
+            Self::OtherDigest => (S::CONFLICT, "other_digest"),
+            Self::Decided(_) => (S::CONFLICT, "decided"),
             Self::AuditConflict => (S::CONFLICT, refusal::AUDIT_CONFLICT),
             Self::LogWentBack => (S::SERVICE_UNAVAILABLE, "log_went_back"),
             Self::Token(_) => (S::FORBIDDEN, "invalid_token"),

@@ -20,13 +20,13 @@ use crate::authority::witness::WitnessLimits;
 use crate::authority::{Authority, AuthorityError, change, change_with, fresh_secret, keys, random};
 use crate::clock::{Clock, Timestamp};
 use crate::config::authority::{AuthorityTerms, Issuer};
-use crate::id::{OperatorName, SessionId};
+use crate::id::OperatorName;
 use crate::identity::saml::SamlProviders;
 use crate::identity::{Providers, SetupError, SignIn};
 use crate::key::{KeyPair, sha256};
 use crate::policy::Role;
 use crate::secret::Secret;
-use crate::store::{Installation, Operator, OperatorRemoval, RootKeyRecord, Store, StoreError};
+use crate::store::{Installation, Operator, OperatorRemoval, OperatorSession, RootKeyRecord, Store, StoreError};
 use crate::telemetry::metrics::AuthorityMetrics;
 use crate::token::Limits;
 use crate::vault::{Binding, Keyring, Sealed, VaultError};
@@ -123,7 +123,7 @@ pub struct Caller {
     /// What it may do.
     pub role: Role,
     /// The session it calls by; none for a secret of its own.
-    pub session: Option<SessionId>,
+    pub session: Option<Box<OperatorSession>>,
 }
 
 impl Authority {

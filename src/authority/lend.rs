@@ -33,7 +33,7 @@ impl Authority {
             return Err(WritRefused::Stopped.into());
         }
         let published = self.published_since(heads.catalog_version).await?;
-        let chain = self.believed(edge, request, &published.trusted(now), now)?;
+        let chain = self.believed(edge, &request.token, &published.trusted(now), now)?;
         let key = credential_of(&published, &chain, &request.service);
         let record = match &key {
             Ok(key) => self.store.credential(key).await?,
@@ -58,15 +58,15 @@ impl Authority {
     }
 
     /// The chain of the writ that was shown: authentic, current, meant for this edge.
-    fn believed(
+    pub(super) fn believed(
         &self,
         edge: &Edge,
-        request: &LendRequest,
+        token: &str,
         keys: &RootKeys,
         now: Timestamp,
     ) -> Result<Arc<Chain>, WritRefused> {
         let expected = Expected { issuer: self.issuer().into(), audience: edge.audience.clone() };
-        let chain = Arc::new(verify(&RawToken::parse(&request.token, &self.limits)?, keys, &self.limits)?);
+        let chain = Arc::new(verify(&RawToken::parse(token, &self.limits)?, keys, &self.limits)?);
         Ok(current(&chain, keys, &expected, now)?.chain().clone())
     }
 

@@ -27,6 +27,7 @@ use crate::vault::Keyring;
 
 pub mod agent_keys;
 pub mod agents;
+pub mod approval;
 pub mod assertion;
 pub mod catalog;
 pub mod clients;

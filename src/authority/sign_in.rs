@@ -133,6 +133,7 @@ impl Authority {
             id: SessionId::from_bytes(random()?),
             name: OperatorName::signed_in(user.provider(), user.subject()),
             role,
+            groups,
             provider: user.provider().clone(),
             tenant: user.tenant().clone(),
             subject: user.subject().clone(),
@@ -199,12 +200,12 @@ impl Authority {
         if now.since(session.used) >= NOTE_EVERY {
             self.store.note_session_used(session.id, now).await?;
         }
-        Ok(Some(Caller { name: session.name, role: session.role, session: Some(session.id) }))
+        Ok(Some(Caller { name: session.name.clone(), role: session.role, session: Some(Box::new(session)) }))
     }
 
     /// Ends the caller's own session.
     pub async fn sign_out(&self, caller: &Caller) -> Result<(), AuthorityError> {
-        let id = caller.session.ok_or(AuthorityError::NoSession)?;
+        let id = caller.session.as_ref().ok_or(AuthorityError::NoSession)?.id;
         let event = change_with(
             Actor::Operator(caller.name.clone()),
             "operator.sign_out",

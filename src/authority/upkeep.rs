@@ -41,6 +41,7 @@ impl Authority {
                 if authority.clock.monotonic() >= next_forgetting {
                     // Something is left, as far as the last step shows: soon again, and with pauses for everybody else.
                     let more = authority.forget_over().await;
+                    authority.expire_approvals().await;
                     let pause = if more { POLL_EVERY } else { FORGET_EVERY };
                     next_forgetting = authority.clock.monotonic().after(pause);
                 }

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::failure::Failure;
 use crate::cli::operate::{
-    agent, audit, credential, grant, key, operator, relying, revoke, scim, service, stop, user, vault,
+    agent, approval, audit, credential, grant, key, operator, relying, revoke, scim, service, stop, user, vault,
 };
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -84,6 +84,9 @@ enum Command {
     /// Grants: which agent may be given which capabilities.
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Requests of agents that need a person: what exactly would be sent, and the person's word.
+    #[command(subcommand)]
+    Approval(approval::ApprovalCommand),
     /// Operators: who administers the authority.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
@@ -176,6 +179,7 @@ impl Command {
             Self::Service(command) => online(command.run(context)),
             Self::Credential(command) => online(command.run(context)),
             Self::Grant(command) => online(command.run(context)),
+            Self::Approval(command) => online(command.run(context)),
             Self::Operator(command) => online(command.run(context)),
             Self::Revoke(args) => online(args.run(context)),
             Self::Relying(command) => online(command.run(context)),

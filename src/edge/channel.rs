@@ -76,6 +76,11 @@ impl Channel {
         &self.issuer
     }
 
+    /// The key that signs what the authority says.
+    pub const fn authority_key(&self) -> &PublicKey {
+        &self.authority_key
+    }
+
     /// The key by which this edge is known.
     pub const fn key(&self) -> &Arc<KeyPair> {
         &self.key

@@ -18,10 +18,11 @@ use crate::edge::lend::LendError;
 use crate::edge::replay::Unclaimable;
 use crate::edge::streams::CutReason;
 use crate::id::RequestId;
-use crate::policy::{DenialReason, Denied};
+use crate::policy::{ApprovalState, Demand, DenialReason, Denied, InvalidAsked};
 use crate::revocation::{NotLive, Target};
 use crate::token::proof::ProofError;
 use crate::token::{Capability, TokenError};
+use crate::wire::Standing;
 
 /// Marks an answer as the edge's own; an upstream's is removed.
 pub const EDGE_HEADER: HeaderName = HeaderName::from_static("writ-edge");
@@ -53,6 +54,14 @@ pub enum Code {
     InsufficientScope,
     /// It is not for the caller to do.
     AccessDenied,
+    /// A person must agree first.
+    ApprovalRequired,
+    /// A person does not agree.
+    ApprovalDenied,
+    /// The approval is for something else, or none any more.
+    ApprovalMismatch,
+    /// The agent asks people too often.
+    TooManyApprovals,
     /// Nothing is there.
     NotFound,
     /// Not with this method.
@@ -89,6 +98,12 @@ impl Code {
             Self::UseNonce => (StatusCode::UNAUTHORIZED, "use_dpop_nonce", "The proof needs a nonce of this edge"),
             Self::InsufficientScope => (StatusCode::FORBIDDEN, "insufficient_scope", "The writ does not allow this"),
             Self::AccessDenied => (StatusCode::FORBIDDEN, "access_denied", "This is not allowed"),
+            Self::ApprovalRequired => (StatusCode::FORBIDDEN, "approval_required", "A person must approve this first"),
+            Self::ApprovalDenied => (StatusCode::FORBIDDEN, "approval_denied", "A person denied this"),
+            Self::ApprovalMismatch => (StatusCode::FORBIDDEN, "approval_mismatch", "The approval is not for this call"),
+            Self::TooManyApprovals => {
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_approvals", "Too many calls wait for a person")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Nothing is offered here"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
             Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request is for another host"),
@@ -121,6 +136,14 @@ pub struct Denial {
     detail: Option<Box<str>>,
     needed: Option<Box<Capability>>,
     allow: Box<[Box<str>]>,
+    approval: Option<Box<Waiting>>,
+}
+
+/// A call that waits for a person, for its caller.
+#[derive(Clone, Debug)]
+struct Waiting {
+    standing: Standing,
+    approvers: Vec<Box<str>>,
 }
 
 /// The one text about a token that is not good, whatever is wrong with it.
@@ -129,7 +152,7 @@ const INVALID_TOKEN: &str =
 
 impl Denial {
     fn new(code: Code, reason: &'static str, told: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason, told: told.into(), detail: None, needed: None, allow: Box::default() }
+        Self { code, reason, told: told.into(), detail: None, needed: None, allow: Box::default(), approval: None }
     }
 
     /// About the token: outsiders get one text, the record gets the reason.
@@ -171,6 +194,86 @@ impl Denial {
     /// Nothing is known yet.
     pub(super) fn no_settings() -> Self {
         Self::new(Code::Unavailable, "no_settings", "the edge has not reached its authority yet: try again")
+    }
+
+    /// `Writ-Approval` is not one handle.
+    pub(super) fn approval_malformed() -> Self {
+        Self::malformed(
+            "approval_malformed",
+            "send `Writ-Approval` once, with the handle that the edge answered as `approval`",
+        )
+    }
+
+    /// A person must agree, and this is where that stands.
+    pub(super) fn approval_required(standing: &Standing, demands: &[Demand]) -> Self {
+        let approvers = Demand::approvers(demands);
+        let who: Vec<String> = approvers.iter().map(|text| format!("`{text}`")).collect();
+        let (handle, expires) = (standing.handle, standing.expires);
+        let told = match standing.state {
+            ApprovalState::Approved => format!(
+                "a person approved this call: repeat exactly this request with the header `Writ-Approval: {handle}` before {expires}"
+            ),
+            _ => format!(
+                "a person of {} must approve this call before {expires}, and has been asked. Then repeat exactly this request with the \
+                 header `Writ-Approval: {handle}`, once; add `Prefer: wait=60` and the edge waits that many seconds for the decision",
+                who.join(", ")
+            ),
+        };
+        let waiting = Waiting { standing: *standing, approvers };
+        Self { approval: Some(Box::new(waiting)), ..Self::new(Code::ApprovalRequired, "approval_required", told) }
+    }
+
+    /// A person said no.
+    pub(super) fn approval_denied() -> Self {
+        let told = "a person denied this call: do not repeat it, ask for something else";
+        Self::new(Code::ApprovalDenied, "approval_denied", told)
+    }
+
+    /// The handle is of something else.
+    pub(super) fn approval_mismatch() -> Self {
+        let told = "the approval is for another request or another writ: repeat the request exactly as it was, with the same writ, or leave \
+                    `Writ-Approval` out to ask anew";
+        Self::new(Code::ApprovalMismatch, "approval_mismatch", told)
+    }
+
+    /// The authority's answer is no approval of this.
+    pub(super) fn approval_not(detail: &str) -> Self {
+        Self { detail: Some(detail.into()), ..Self::approval_mismatch() }
+    }
+
+    /// It was used.
+    pub(super) fn approval_used() -> Self {
+        let told = "this approval was used: each counts once, so leave `Writ-Approval` out to ask anew";
+        Self::new(Code::ApprovalMismatch, "approval_used", told)
+    }
+
+    /// Its time is over.
+    pub(super) fn approval_expired() -> Self {
+        let told = "this approval is over: leave `Writ-Approval` out to ask anew";
+        Self::new(Code::ApprovalMismatch, "approval_expired", told)
+    }
+
+    /// Who approved does not count any more.
+    pub(super) fn approver_gone() -> Self {
+        let told = "who approved this may not approve any more: leave `Writ-Approval` out to ask anew";
+        Self::new(Code::ApprovalMismatch, "approver_gone", told)
+    }
+
+    /// The agent asks too often.
+    pub(super) fn too_many_approvals() -> Self {
+        let told = "too many calls of this agent wait for people: wait until some are decided or over";
+        Self::new(Code::TooManyApprovals, "too_many_approvals", told)
+    }
+
+    /// The authority does not take the writ for a live one.
+    pub(super) fn approval_writ_refused(detail: &str) -> Self {
+        Self::token("approval_refused", detail.to_owned())
+    }
+
+    /// Nobody can be asked now.
+    pub(super) fn approval_unavailable(detail: &str) -> Self {
+        let told = "the authority cannot be asked for a person's approval: try again";
+        Self { detail: Some(detail.into()), ..Self::new(Code::Unavailable, "approval_unavailable", told) }
     }
 
     /// The body is longer than the edge takes.
@@ -240,6 +343,10 @@ impl Denial {
             // The exact reason of a bad token is nobody's business.
             reason: if self.code == Code::InvalidToken { code } else { self.reason },
             needed: self.needed.as_ref().map(ToString::to_string),
+            approval: self.approval.as_ref().map(|waiting| waiting.standing.handle.to_string()),
+            state: self.approval.as_ref().map(|waiting| waiting.standing.state),
+            approvers: self.approval.as_ref().map(|waiting| &*waiting.approvers),
+            expires: self.approval.as_ref().map(|waiting| waiting.standing.expires.to_string()),
             request: request.to_string(),
         };
         // Expect safety: a struct of strings and a number serialises.
@@ -293,6 +400,14 @@ struct Problem<'a> {
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     needed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<ApprovalState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvers: Option<&'a [Box<str>]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
     request: String,
 }
 
@@ -419,6 +534,17 @@ impl From<JournalError> for Denial {
     fn from(error: JournalError) -> Self {
         let told = "the edge cannot record the decision: try again";
         Self { detail: Some(error.to_string().into()), ..Self::new(Code::Unavailable, "journal", told) }
+    }
+}
+
+impl From<InvalidAsked> for Denial {
+    fn from(error: InvalidAsked) -> Self {
+        match error {
+            InvalidAsked::BodyTooLong | InvalidAsked::HeadTooLong => {
+                Self::new(Code::BodyTooLarge, "approval_too_large", error.to_string())
+            }
+            InvalidAsked::Form(_) => Self::new(Code::Malformed, "approval_form", error.to_string()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use http::header::{ACCEPT_ENCODING, HeaderValue, IF_RANGE, RANGE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderName, Method, Request};
 
 use crate::catalog::headers::clean_request;
 use crate::catalog::{Service, Target};
@@ -46,11 +46,7 @@ pub(super) fn inject(
         Some(Apply::Header(name, _)) => Some(name),
         Some(Apply::Query(_)) | None => None,
     };
-    clean_request(&mut headers, credential_header);
-    // An answer in pieces or in disguise could carry the secret past the scrubber.
-    headers.remove(RANGE);
-    headers.remove(IF_RANGE);
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    forwarded(&mut headers, credential_header);
 
     if let Some(Lent { kind: CredentialKind::Query { name }, .. }) = lent {
         target.remove_query(name);
@@ -72,6 +68,16 @@ pub(super) fn inject(
     *request.uri_mut() = path.into();
     *request.headers_mut() = headers;
     Ok(Injected(request))
+}
+
+/// Leaves of a caller's headers those that go on, with what the edge says for itself. `credential` is the header that the
+/// credential will be put into. Doing it twice changes nothing.
+pub(super) fn forwarded(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
+    clean_request(headers, credential);
+    // An answer in pieces or in disguise could carry the secret past the scrubber.
+    headers.remove(RANGE);
+    headers.remove(IF_RANGE);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// What to look for in answers, compiled once for each lent credential.

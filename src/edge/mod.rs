@@ -7,6 +7,7 @@
 
 mod account;
 mod admit;
+pub mod approval;
 mod body;
 mod chains;
 pub mod channel;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Nothing besides.
     Auditor,
-    /// Nothing besides so far: approvals will ask for it.
+    /// Decides what policies ask of people, besides.
     Approver,
     /// Everything.
     Admin,

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 pub mod agent_keys;
 pub mod agents;
+pub mod approvals;
 pub mod audit;
 pub mod catalog;
 pub mod credentials;
@@ -40,6 +41,10 @@ use url::Place;
 
 pub use agent_keys::{AgentKeys, KeyBefore, KeyRotation, Rotated};
 pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
+pub use approvals::{
+    ApprovalQuota, ApprovalRecord, ApprovalSummary, Approvals, ApproverLogin, AskedSummary, Decided, Listed,
+    NewApproval, Put, Redemption, Ruling,
+};
 pub use audit::{AuditLog, AuditQuery};
 pub use catalog::{CatalogStore, StoredCatalog};
 pub use credentials::{CredentialKey, CredentialRecord, Credentials};
@@ -66,6 +71,7 @@ pub trait Store:
     + Installations
     + Agents
     + AgentKeys
+    + Approvals
     + Enrolments
     + CatalogStore
     + Credentials

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::audit::Change;
 use crate::clock::Timestamp;
-use crate::id::{OperatorName, ProviderName, SessionId, Subject, TenantName};
+use crate::id::{Group, OperatorName, ProviderName, SessionId, Subject, TenantName};
 use crate::policy::Role;
 use crate::store::StoreError;
 
@@ -19,6 +19,8 @@ pub struct OperatorSession {
     pub name: OperatorName,
     /// What they may do.
     pub role: Role,
+    /// The groups they were in when it began.
+    pub groups: Vec<Group>,
     /// Who vouched for them.
     pub provider: ProviderName,
     /// The tenant whose users that provider knows.

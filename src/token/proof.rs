@@ -122,7 +122,7 @@ pub struct Proof {
 /// A verified token, presented by its holder (or a bearer writ where the operator allows them).
 ///
 /// Says nothing about replay or revocation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HeldToken {
     token: VerifiedToken,
     proof: Option<Proof>,

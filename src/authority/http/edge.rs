@@ -15,11 +15,15 @@ use crate::authority::{Authority, AuthorityError};
 use crate::store::Edge;
 use crate::token::proof::{ProofId, ProvenHead};
 use crate::wire::{
-    AuditShipment, FeedRequest, JoinRequest, LendRequest, MESSAGE_BYTES_MAX, SIGNATURE_HEADER, sign_reply,
+    AskRequest, AuditShipment, FeedRequest, JoinRequest, LendRequest, MESSAGE_BYTES_MAX, RedeemRequest,
+    SIGNATURE_HEADER, StandingRequest, sign_reply,
 };
 
 /// The longest message that is not an audit shipment.
 const SMALL_BYTES_MAX: usize = 64 << 10;
+
+/// The longest message with a request that needs a person: its body, in base64url, and what stands beside it.
+const ASKED_BYTES_MAX: usize = 1 << 20;
 
 /// An edge joins with its ticket. Proven by the key it will keep.
 #[utoipa::path(post, path = "/v1/edge/join", tag = "edge messages", request_body = serde_json::Value,
@@ -58,6 +62,47 @@ pub(super) async fn lend(State(authority): State<Arc<Authority>>, request: Reque
     answer(&authority, "/v1/edge/lend", request, SMALL_BYTES_MAX, async |edge: Edge, request: LendRequest| {
         authority.lend(&edge, &request).await
     })
+    .await
+}
+
+/// A request that needs a person: put before people.
+#[utoipa::path(post, path = "/v1/edge/approval/ask", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::Standing`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn ask(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(&authority, "/v1/edge/approval/ask", request, ASKED_BYTES_MAX, async |edge: Edge, request: AskRequest| {
+        authority.ask_approval(&edge, request).await
+    })
+    .await
+}
+
+/// Where such a request stands.
+#[utoipa::path(post, path = "/v1/edge/approval/state", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::Standing`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn standing(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(
+        &authority,
+        "/v1/edge/approval/state",
+        request,
+        SMALL_BYTES_MAX,
+        async |_: Edge, request: StandingRequest| authority.approval_standing(request.handle).await,
+    )
+    .await
+}
+
+/// Uses an approval up.
+#[utoipa::path(post, path = "/v1/edge/approval/redeem", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`policy::Approval`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn redeem(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(
+        &authority,
+        "/v1/edge/approval/redeem",
+        request,
+        ASKED_BYTES_MAX,
+        async |edge: Edge, request: RedeemRequest| authority.redeem_approval(&edge, &request).await,
+    )
     .await
 }
 

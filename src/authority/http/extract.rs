@@ -54,6 +54,21 @@ impl FromRequestParts<Arc<Authority>> for Reader {
     }
 }
 
+/// An operator who may approve what agents ask for: its role is `approver` or `admin`. Whom a policy names is another question.
+pub(super) struct Approver(pub(super) Caller);
+
+impl FromRequestParts<Arc<Authority>> for Approver {
+    type Rejection = AuthorityError;
+
+    async fn from_request_parts(parts: &mut Parts, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let caller = caller(parts, authority).await?;
+        match caller.role {
+            Role::Admin | Role::Approver => Ok(Self(caller)),
+            Role::Auditor => Err(AuthorityError::NotForRole(caller.role)),
+        }
+    }
+}
+
 /// An operator of whatever role, for what concerns its own session alone.
 pub(super) struct SignedIn(pub(super) Caller);
 

@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use crate::authority::{Authority, AuthorityError};
 
 mod agents;
+mod approvals;
 mod audit;
 mod credentials;
 mod edge;
@@ -71,7 +72,7 @@ impl utoipa::Modify for Schemes {
             .scheme(HttpAuthScheme::Bearer)
             .description(Some(
                 "An operator's secret, as `writ init` or `POST /v1/operators` showed it. `reader` opens a route to every role, \
-                 `admin` to that role only.",
+                 `approver` to that role and `admin`, `admin` to that role only.",
             ));
         let user = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -120,6 +121,10 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(sign_in::sign_out))
         .routes(routes!(sign_in::list))
         .routes(routes!(sign_in::end))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show))
+        .routes(routes!(approvals::approve))
+        .routes(routes!(approvals::deny))
         .routes(routes!(revocations::revoke, revocations::list))
         .routes(routes!(revocations::show))
         .routes(routes!(explain::explain))
@@ -159,6 +164,9 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(edge::join))
         .routes(routes!(edge::feed))
         .routes(routes!(edge::lend))
+        .routes(routes!(edge::ask))
+        .routes(routes!(edge::standing))
+        .routes(routes!(edge::redeem))
         .routes(routes!(edge::audit))
         .routes(routes!(meta::metadata))
         .routes(routes!(meta::healthz))

@@ -11,6 +11,8 @@ use crate::cli::time::{moment, relative};
 use crate::clock::Timestamp;
 
 pub(crate) mod agent;
+pub(crate) mod approval;
+mod asked;
 pub(crate) mod audit;
 pub(crate) mod credential;
 pub(crate) mod edge;

@@ -15,6 +15,7 @@ use crate::store::{Fence, Health, StoreError};
 
 mod agent_keys;
 mod agents;
+mod approvals;
 mod audit;
 mod catalog;
 mod credentials;

@@ -9,17 +9,17 @@ use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::SessionId;
 use crate::store::StoreError;
-use crate::store::database::{Row, bytes, count, read_all, read_first, text, text_or_null, time};
+use crate::store::database::{Row, bytes, count, json, read_all, read_first, text, text_or_null, time};
 use crate::store::sessions::{OperatorPerson, OperatorSession, SessionCode, Sessions};
 
-const COLUMNS: &str =
-    "s.id, s.name, s.role, s.provider, s.tenant, s.subject, s.session, s.epoch, s.created, s.used, s.expires";
+const COLUMNS: &str = "s.id, s.name, s.role, s.member_of, s.provider, s.tenant, s.subject, s.session, s.epoch, s.created, s.used, s.expires";
 
 fn session(row: &mut Row) -> Result<OperatorSession, StoreError> {
     Ok(OperatorSession {
         id: row.parse()?,
         name: row.parse()?,
         role: row.parse()?,
+        groups: row.json()?,
         provider: row.parse()?,
         tenant: row.parse()?,
         subject: row.parse()?,
@@ -37,8 +37,8 @@ impl Sessions for SqlStore {
         let drop = "DELETE FROM operator_session WHERE expires < $1 OR code_until < $1";
         self.database.write(drop, vec![time(session.created)]).await?;
         let sql = "INSERT INTO operator_session (id, name, role, provider, tenant, subject, session, epoch, created, used, \
-                   expires, code_sha256, challenge, code_until) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+                   expires, code_sha256, challenge, code_until, member_of) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         let params = vec![
             text(&session.id),
             text(&session.name),
@@ -54,6 +54,7 @@ impl Sessions for SqlStore {
             bytes(&code.sha256),
             bytes(&code.challenge),
             time(code.until),
+            json(&session.groups)?,
         ];
         self.database.write(sql, params).await?;
         Ok(())

@@ -13,9 +13,13 @@ use serde_json::{Value, json};
 use writ::clock::{Clock as _, ManualClock};
 use writ::config::authority::{AuthorityConfig, AuthorityTerms};
 use writ::key::sha256;
+use writ::policy::Asker;
+use writ::store::{ApprovalQuota, NewApproval, Put, Redemption};
 
 use crate::identity::jose::Key;
 use crate::identity::provider::{Answer, TestProvider};
+use crate::store::approvals::new as asked;
+use crate::store::make::change;
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{Reply, START, TestAuthority, start_with};
 
@@ -29,8 +33,10 @@ for_every_backend!(
     a_session_ends_with_the_person,
     a_session_ends_when_the_directory_says_that_the_person_is_gone,
     a_person_lifts_a_stop_of_somebody_else_only,
+    a_person_in_the_named_group_approves_what_somebody_else_asks,
 );
 
+const HOUR: Duration = Duration::from_secs(3600);
 const PORT: u16 = 50_123;
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
@@ -490,4 +496,41 @@ async fn a_person_lifts_a_stop_of_somebody_else_only(database: &Database) {
     test.authority.post("/v1/revocations", stop).await.ok();
     assert_eq!(test.authority.get("/v1/stop").await.ok()["may_lift"], json!(["puppet", "corp:alice", "corp:bob"]));
     assert_eq!(test.with(&promoted, Method::POST, "/v1/stop/lift", &json!({})).await.status, 204);
+}
+
+async fn a_person_in_the_named_group_approves_what_somebody_else_asks(database: &Database) {
+    let test = Test::start(database).await;
+    let new =
+        NewApproval { created: START, expires: START.after(HOUR), writ_expires: START.after(HOUR), ..asked(1, "a") };
+    let (asker, digest) = (new.asker.clone(), new.asked.digest());
+    let quota = ApprovalQuota { pending_of_agent: 9, pending_of_tenant: 9, recent_of_agent: 9, since: START };
+    let alice = Asker { subject: Some("alice".parse().unwrap()), ..asker };
+    let new = NewApproval { asker: alice, ..new };
+    let event = change("approval.ask", "x");
+    assert_eq!(test.authority.store.put_approval(&new, &quota, &event).await.unwrap(), Put::Added);
+
+    let path = format!("/v1/approvals/{}/approve?tenant=acme", new.handle);
+    let body = json!({ "digest": hex::encode(digest) });
+    let asks = json!({ "groups": ["ops", "finance"] });
+    let own = test.signed_in(asks.clone()).await;
+    test.with(&own, Method::POST, &path, &body).await.refused(403, "own_request");
+    // The same person under a name of their own.
+    let named = json!({ "name": "root2", "role": "admin", "person": "other:Alice" });
+    let secret = test.authority.post("/v1/operators", named).await.ok();
+    test.with(&secret, Method::POST, &path, &body).await.refused(403, "not_asked");
+    let outside = test.signed_in(json!({ "groups": ["ops"], "sub": "carol", "sid": "s3" })).await;
+    let told = test.with(&outside, Method::POST, &path, &body).await.refused(403, "not_asked");
+    assert!(told.contains("finance"), "{told}");
+    let bob = test.signed_in(json!({ "groups": ["ops", "finance"], "sub": "bob", "sid": "s2" })).await;
+    assert_eq!(test.with(&bob, Method::POST, &path, &body).await.status, 204);
+    let shown = test.authority.get(&format!("/v1/approvals/{}?tenant=acme", new.handle)).await.ok();
+    assert_eq!((&shown["decided"]["by"], &shown["decided"]["as"]), (&json!("corp:bob"), &json!(["finance"])));
+
+    // What ends the login ends what was approved by it.
+    let revoking = test.authority.post("/v1/revocations", json!({ "target": "subject:default/bob" }));
+    test.authority.let_time_pass(revoking).await.ok();
+    let (asked, asker) = (new.asked.digest(), new.asker.digest());
+    let now = test.authority.clock.now();
+    let redeemed = test.authority.store.redeem_approval(new.handle, &asked, &asker, now, &event).await.unwrap();
+    assert_eq!(redeemed, Redemption::ApproverGone);
 }

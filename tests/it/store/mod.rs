@@ -11,6 +11,7 @@ use crate::support::postgres;
 
 mod agent_keys;
 mod agents;
+pub(crate) mod approvals;
 mod audit;
 mod catalog;
 mod credentials;

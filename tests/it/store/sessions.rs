@@ -24,11 +24,12 @@ for_every_backend!(
 const IDLE: Duration = Duration::from_secs(300);
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn session(n: u8, user: &str) -> OperatorSession {
+pub(super) fn session(n: u8, user: &str) -> OperatorSession {
     OperatorSession {
         id: SessionId::from_bytes([n; 16]),
         name: OperatorName::signed_in(&name("corp"), &name(user)),
         role: Role::Admin,
+        groups: vec![name("staff"), name("it, \"ops\"")],
         provider: name("corp"),
         tenant: name("acme"),
         subject: name(user),
@@ -52,7 +53,7 @@ async fn begin(db: &Database, session: &OperatorSession, n: u8) -> bool {
 }
 
 /// A session that counts, by the secret `n + 50`.
-async fn begun(db: &Database, session: &OperatorSession, n: u8) {
+pub(super) async fn begun(db: &Database, session: &OperatorSession, n: u8) {
     db.store.offer_session(session, &code(n)).await.unwrap();
     assert!(begin(db, session, n).await);
 }
