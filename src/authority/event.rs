@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
@@ -117,34 +118,19 @@ impl Authority {
 
     async fn poll(&self, poller: Poller) {
         let mut stopping = self.stopping.subscribe();
-        let (mut acks, mut refused) = (Vec::new(), BTreeMap::new());
+        let mut told = Polls::default();
         let mut healthy = true;
         while !*stopping.borrow_and_update() {
             let answer = tokio::select! {
                 _ = stopping.changed() => continue,
-                answer = poller.ask(&acks, &refused) => answer,
+                answer = poller.ask(&told.acks, &told.refused) => answer,
             };
             let pause = match answer {
                 Ok(polled) => {
-                    // The transmitter has heard of these.
-                    (acks, refused) = (Vec::new(), BTreeMap::new());
                     healthy = true;
-                    let (mut pause, more) = (polled.events.is_empty(), polled.more);
-                    for (jti, token) in polled.events {
-                        match self.polled(&poller, &token).await {
-                            Ok(()) => acks.push(jti),
-                            Err(AuthorityError::Identity(error @ IdentityError::Refused(_))) => {
-                                tracing::warn!(provider = %poller.provider(), %error, "a polled security event does not count");
-                                refused.insert(jti, error.to_string());
-                            }
-                            // Neither: it comes again.
-                            Err(error) => {
-                                tracing::warn!(provider = %poller.provider(), %error, "a polled security event is not done with");
-                                pause = true;
-                            }
-                        }
-                    }
-                    pause && !more
+                    let idle = polled.events.is_empty() && !polled.more;
+                    told = self.polled(&poller, polled.events).await;
+                    idle || told.failed
                 }
                 Err(error) => {
                     self.metrics.polls_failed.inc();
@@ -164,8 +150,37 @@ impl Authority {
         }
     }
 
-    async fn polled(&self, poller: &Poller, token: &str) -> Result<(), AuthorityError> {
-        let event = poller.read(token, self.now()).await?;
-        self.reported(event).await
+    /// Does what follows from events, all at once: one whose receipt is long in coming holds up no other. An answer holds ten at
+    /// most.
+    async fn polled(&self, poller: &Poller, events: Vec<(String, String)>) -> Polls {
+        let provider = poller.provider();
+        let reports = events.iter().map(|(_, token)| async {
+            let event = poller.read(token, self.now()).await?;
+            self.reported(event).await
+        });
+        let reported = join_all(reports).await;
+        let mut polls = Polls::default();
+        for ((jti, _), reported) in events.into_iter().zip(reported) {
+            match reported {
+                Ok(()) => polls.acks.push(jti),
+                Err(AuthorityError::Identity(error @ IdentityError::Refused(_))) => {
+                    tracing::warn!(%provider, %error, "a polled security event does not count");
+                    polls.refused.insert(jti, error.to_string());
+                }
+                Err(error) => {
+                    tracing::warn!(%provider, %error, "a polled security event is not done with");
+                    polls.failed = true;
+                }
+            }
+        }
+        polls
     }
+}
+
+/// What the transmitter is told of the events that it sent. One of which nothing is said comes again.
+#[derive(Debug, Default)]
+struct Polls {
+    acks: Vec<String>,
+    refused: BTreeMap<String, String>,
+    failed: bool,
 }

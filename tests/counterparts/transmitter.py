@@ -1,6 +1,6 @@
 """A transmitter of security events that is polled (RFC 8936), by Python's own HTTP server: transmitter.py PORT SECRET
 
-Each line in is {"jti": "...", "token": "..."}: an event to hold until it is acknowledged. Each line out is one poll, as it came.
+Each line in is a list of {"jti": "...", "token": "..."}: events to hold, from one moment on, until they are acknowledged. Each line out is one poll, as it came.
 """
 
 import json
@@ -42,7 +42,7 @@ server = ThreadingHTTPServer(("127.0.0.1", port), Transmitter)
 server.daemon_threads = True
 threading.Thread(target=server.serve_forever, daemon=True).start()
 for line in sys.stdin:
-    event = json.loads(line)
+    events = json.loads(line)
     with changed:
-        held[event["jti"]] = event["token"]
+        held.update({event["jti"]: event["token"] for event in events})
         changed.notify_all()

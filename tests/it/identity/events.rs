@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
+use writ::clock::{Clock as _, SystemClock};
 
 use crate::identity::exchange::{Test, refused};
+use crate::identity::provider::{Answer, TestProvider};
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::Reply;
 use crate::world::{client, counterpart, free_address};
@@ -17,20 +19,21 @@ for_every_backend!(
     a_revoked_session_ends_by_an_event_that_counts_once,
     a_disabled_account_is_suspended_and_an_enabled_one_is_not_reactivated,
     polled_events_are_acknowledged_once_no_edge_serves_what_they_ended,
+    polled_events_wait_for_their_receipts_together_and_none_is_acknowledged_before,
 );
 
-const SIGNALS: &str = "[identity.provider.signals]\naudiences = [\"https://writ.example\"]\n";
-const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
-const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
+pub(super) const SIGNALS: &str = "[identity.provider.signals]\naudiences = [\"https://writ.example\"]\n";
+pub(super) const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
+pub(super) const RISC: &str = "https://schemas.openid.net/secevent/risc/event-type/";
 const SSF: &str = "https://schemas.openid.net/secevent/ssf/event-type/";
 
 impl Test {
-    fn alice(&self) -> Value {
+    pub(super) fn alice(&self) -> Value {
         json!({ "format": "iss_sub", "iss": self.provider.issuer, "sub": "alice" })
     }
 
     /// An event token about `subject`, some of its claims replaced.
-    fn event(&self, uri: &str, jti: &str, subject: &Value, replaced: &Value) -> String {
+    pub(super) fn event(&self, uri: &str, jti: &str, subject: &Value, replaced: &Value) -> String {
         let mut claims = json!({
             "iss": self.provider.issuer, "aud": "https://writ.example", "iat": self.authority.clock_now().secs(), "jti": jti,
             "sub_id": subject, "events": { uri: { "event_timestamp": 1_000_000 } },
@@ -42,7 +45,7 @@ impl Test {
         self.signed(&json!({ "alg": "ES256", "typ": "secevent+jwt" }), &claims)
     }
 
-    async fn push(&self, token: &str) -> Reply {
+    pub(super) async fn push(&self, token: &str) -> Reply {
         self.push_with(token, "application/secevent+jwt", None).await
     }
 
@@ -213,6 +216,50 @@ async fn a_transmitter_shows_the_secret_where_one_is_set() {
     not_accepted(&without.push(&token).await, "authentication_failed");
 }
 
+/// A transmitter that is somebody else than the provider: an issuer and keys of its own.
+#[tokio::test]
+async fn a_transmitter_with_keys_of_its_own_speaks_by_those_and_identifies_nobody() {
+    let key = crate::identity::jose::Key::make("P-256", "1");
+    let transmitter = TestProvider::start(&[&key]).await;
+    let metadata = json!({ "issuer": transmitter.issuer, "jwks_uri": format!("{}/signals", transmitter.issuer) });
+    transmitter.says("/.well-known/ssf-configuration", Answer::Json(metadata));
+    transmitter.says("/signals", Answer::Json(json!({ "keys": [key.public] })));
+    let named = format!("jwks_uri = \"{}/jwks\"\n", transmitter.issuer);
+    for (more, asked) in [("", "/signals"), (&*named, "/jwks")] {
+        let signals = format!("{SIGNALS}issuer = \"{}\"\n{more}", transmitter.issuer);
+        let test = Test::start(&Database::sqlite().await, &signals).await;
+        let agent = test.agent("planner").await;
+        test.exchange(&agent, &test.id_token(&json!({}))).await.ok();
+        let (typ, uri) = (json!({ "alg": "ES256", "typ": "secevent+jwt" }), format!("{CAEP}session-revoked"));
+        let claims = |issuer: &str| {
+            json!({
+                "iss": issuer, "aud": "https://writ.example", "iat": test.authority.clock_now().secs(), "jti": "1",
+                "sub_id": test.alice(), "events": { uri.as_str(): {} },
+            })
+        };
+        // One's key for the other's name, in every combination, though both keys have one `kid`.
+        for token in [
+            test.signed(&typ, &claims(&test.provider.issuer)),
+            test.signed(&typ, &claims(&transmitter.issuer)),
+            key.sign(&typ, &claims(&test.provider.issuer)),
+        ] {
+            not_accepted(&test.push(&token).await, "invalid_request");
+        }
+        assert_eq!((test.head().await, test.live().await.len()), (0, 1));
+        accepted(&test.push(&key.sign(&typ, &claims(&transmitter.issuer))).await);
+        assert_eq!((test.head().await, test.live().await.len()), (1, 0));
+        assert!(transmitter.asked(asked) > 0, "{asked}");
+        // Who transmits events vouches for nobody, and ends nothing by another kind of token.
+        test.authority.clock.advance(Duration::from_secs(60));
+        let now = test.authority.clock_now().secs();
+        let user = |issuer: &str| json!({ "iss": issuer, "aud": "app", "sub": "alice", "iat": now, "exp": now + 60 });
+        for issuer in [&transmitter.issuer, &test.provider.issuer] {
+            let token = key.sign(&json!({ "alg": "ES256" }), &user(issuer));
+            refused(test.exchange(&agent, &token).await, 400, "invalid_request");
+        }
+    }
+}
+
 struct Transmitter {
     child: Child,
     polls: BufReader<std::process::ChildStdout>,
@@ -228,7 +275,11 @@ impl Transmitter {
     }
 
     fn holds(&mut self, jti: &str, token: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{}", json!({ "jti": jti, "token": token })).unwrap();
+        self.holds_all(&[json!({ "jti": jti, "token": token })]);
+    }
+
+    fn holds_all(&mut self, events: &[Value]) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{}", json!(events)).unwrap();
     }
 
     /// Waits for the poll that says something of every one of `jtis`.
@@ -258,15 +309,49 @@ impl Drop for Transmitter {
     }
 }
 
-async fn polled_events_are_acknowledged_once_no_edge_serves_what_they_ended(database: &Database) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("secret");
+/// Settings for a transmitter at `at` that is polled with the secret in a file of `dir`.
+fn polled_at(at: std::net::SocketAddr, dir: &std::path::Path) -> String {
+    let file = dir.join("secret");
     std::fs::write(&file, "poll-secret").unwrap();
-    let at = free_address();
-    let poll = format!(
+    format!(
         "{SIGNALS}poll_url = \"http://{at}/poll\"\npoll_secret_file = \"{}\"\npoll_every_ms = 100\n",
         file.display()
-    );
+    )
+}
+
+async fn polled_events_wait_for_their_receipts_together_and_none_is_acknowledged_before(database: &Database) {
+    const EVENTS: u64 = 10;
+    let (dir, at) = (tempfile::tempdir().unwrap(), free_address());
+    let test = Test::start(database, &polled_at(at, dir.path())).await;
+    // An edge that says nothing more. The clock stands still, so its lease holds and no receipt can be given.
+    let edge = test.authority.edge("edge-1").await;
+    edge.catch_up().await;
+    let mut transmitter = Transmitter::start(at.port());
+    let event = |n| {
+        let (user, jti) = (json!({ "format": "opaque", "id": format!("user-{n}") }), format!("event-{n}"));
+        json!({ "jti": jti, "token": test.event(&format!("{CAEP}session-revoked"), &jti, &user, &json!({})) })
+    };
+    transmitter.holds_all(&(0..EVENTS).map(event).collect::<Vec<_>>());
+    let (begun, pending) = (SystemClock.monotonic(), format!("writ_receipts_pending {EVENTS}\n"));
+    while !test.authority.authority.metrics_page().contains(&pending) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let waited = SystemClock.monotonic().since(begun);
+        assert!(waited < Duration::from_secs(60), "{}", test.authority.authority.metrics_page());
+    }
+    let heard = tokio::task::spawn_blocking(move || {
+        let all: Vec<_> = (0..EVENTS).map(|n| format!("event-{n}")).collect();
+        transmitter.heard(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    tokio::pin!(heard);
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut heard).await.is_err(), "acknowledged too early");
+    test.authority.clock.advance(Duration::from_secs(10));
+    let (acks, errors) = tokio::time::timeout(Duration::from_secs(60), heard).await.unwrap().unwrap();
+    assert_eq!((acks.len() as u64, errors, test.head().await), (EVENTS, json!({}), EVENTS));
+}
+
+async fn polled_events_are_acknowledged_once_no_edge_serves_what_they_ended(database: &Database) {
+    let (dir, at) = (tempfile::tempdir().unwrap(), free_address());
+    let poll = polled_at(at, dir.path());
     // It is polled before it is there, and again.
     let test = Test::start(database, &poll).await;
     let agent = test.agent("planner").await;

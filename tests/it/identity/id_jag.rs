@@ -24,11 +24,11 @@ impl Test {
         self.signed(&json!({ "alg": "ES256", "typ": typ }), &claims)
     }
 
-    fn jag(&self, replaced: &Value) -> String {
+    pub(super) fn jag(&self, replaced: &Value) -> String {
         self.jag_of("oauth-id-jag+jwt", replaced)
     }
 
-    async fn granted(&self, agent: &TestAgent, assertion: &str, more: &[(&str, &str)]) -> Reply {
+    pub(super) async fn granted(&self, agent: &TestAgent, assertion: &str, more: &[(&str, &str)]) -> Reply {
         let mut form = self.authority.form(agent, &[("assertion", assertion)]);
         form[0].1 = JWT_BEARER.to_owned();
         form.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));

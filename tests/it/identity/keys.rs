@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use writ::clock::{Clock, ManualClock};
+use writ::clock::{Clock, ManualClock, SystemClock};
 use writ::identity::{IdentityError, Providers, TokenKind};
 
 use crate::identity::jose::Key;
@@ -264,9 +264,36 @@ async fn an_address_of_this_machine_is_refused_unless_the_settings_allow_it() {
 #[tokio::test]
 async fn a_provider_that_says_nothing_is_given_up() {
     let key = Key::make("P-256", "1");
-    let test = Test::start(&[&key], "").await;
-    test.provider.says_metadata(Answer::Silence);
-    assert_eq!(test.present(&key).await, Became::Unavailable);
+    let slow = async |path: &str, answer: Answer| {
+        let test = Test::start(&[&key], "").await;
+        test.provider.says(path, answer);
+        let begun = SystemClock.monotonic();
+        assert_eq!(test.present(&key).await, Became::Unavailable, "{path}");
+        // A question may take 5 s; the rest is for a busy machine.
+        assert!(SystemClock.monotonic().since(begun) < Duration::from_secs(30), "{path}");
+    };
+    tokio::join!(
+        slow("/.well-known/openid-configuration", Answer::Silence),
+        slow("/jwks", Answer::Silence),
+        slow("/jwks", Answer::Endless),
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_wherever_it_leads() {
+    let key = Key::make("P-256", "1");
+    for path in ["/.well-known/openid-configuration", "/jwks"] {
+        let test = Test::start(&[&key], "").await;
+        let good = if path == "/jwks" { json!({ "keys": [key.public] }) } else { test.provider.metadata() };
+        test.provider.says("/elsewhere", Answer::Json(good));
+        for status in [301, 302, 303, 307, 308] {
+            let location = Some(format!("{}/elsewhere", test.provider.issuer));
+            test.provider.says(path, Answer::Raw { status, location, body: vec![] });
+            test.clock.advance(Duration::from_secs(6));
+            assert_eq!(test.present(&key).await, Became::Unavailable, "{path} {status}");
+        }
+        assert_eq!((test.provider.asked("/elsewhere"), test.provider.asked(path)), (0, 5));
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ for_every_backend!(
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
 impl Test {
-    fn logout_token(&self, header: &Value, replaced: &Value) -> String {
+    pub(super) fn logout_token(&self, header: &Value, replaced: &Value) -> String {
         let now = self.authority.clock_now().secs();
         let mut claims = json!({
             "iss": self.provider.issuer, "aud": "app", "iat": now, "exp": now + 120, "jti": "logout-1",
@@ -28,7 +28,7 @@ impl Test {
         self.signed(header, &claims)
     }
 
-    async fn logout(&self, token: &str) -> Reply {
+    pub(super) async fn logout(&self, token: &str) -> Reply {
         let body = serde_urlencoded::to_string([("logout_token", token)]).unwrap();
         self.logout_form("corp", body).await
     }
@@ -40,7 +40,7 @@ impl Test {
     }
 }
 
-fn header() -> Value {
+pub(super) fn header() -> Value {
     json!({ "alg": "ES256", "typ": "logout+jwt" })
 }
 

@@ -11,6 +11,7 @@ mod keys;
 mod logout;
 mod mine;
 pub(crate) mod provider;
+pub(crate) mod race;
 pub(crate) mod real;
 mod sign_in;
 mod signing_in;

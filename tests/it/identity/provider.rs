@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use writ::config::authority::AuthorityConfig;
 use writ::config::identity::ProviderTerms;
@@ -24,6 +25,8 @@ pub(crate) enum Answer {
     },
     /// Never.
     Silence,
+    /// A beginning, and never an end.
+    Endless,
 }
 
 /// A request that came.
@@ -138,5 +141,9 @@ async fn answer(State(said): State<Arc<Mutex<Said>>>, request: Request) -> Respo
             response.body(Body::from(body)).unwrap()
         }
         Some(Answer::Silence) => std::future::pending().await,
+        Some(Answer::Endless) => {
+            let begun = futures_util::stream::iter([Ok::<_, std::convert::Infallible>("{\"keys\":[")]);
+            Response::new(Body::from_stream(begun.chain(futures_util::stream::pending())))
+        }
     }
 }

@@ -13,6 +13,7 @@ use writ::token::{Limits, RawToken};
 
 use super::mint::{Idp, assertion, at, encoded, terms};
 use crate::identity::exchange::{SCOPE, refused};
+use crate::identity::race::race;
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{Reply, START, TestAgent, TestAuthority, start_with};
 
@@ -21,6 +22,7 @@ for_every_backend!(
     an_assertion_is_exchanged_once_in_whatever_document_it_comes,
     what_ends_a_user_or_a_session_ends_what_an_assertion_bought,
     whoever_is_inactive_in_the_providers_directory_loses_what_an_assertion_bought,
+    whatever_ends_while_an_assertion_is_exchanged_the_writ_is_refused_or_dead,
 );
 
 const SAML2: &str = "urn:ietf:params:oauth:token-type:saml2";
@@ -203,4 +205,52 @@ async fn whoever_is_inactive_in_the_providers_directory_loses_what_an_assertion_
     refused(test.exchange(&agent, &test.fresh("_a3", "session-3", 0)).await, 400, "invalid_request");
     test.authority.clock.advance(Duration::from_secs(60));
     test.exchange(&agent, &test.fresh("_a4", "session-4", 60)).await.ok();
+}
+
+/// An end of every kind that a SAML provider has, and exchanges, at the same moment.
+async fn whatever_ends_while_an_assertion_is_exchanged_the_writ_is_refused_or_dead(database: &Database) {
+    let test = Test::start(database, "user_prefix = \"saml:\"\nsingle_use = false").await;
+    let agent = test.agent(json!({ "subject": "saml:alice" })).await;
+    let secret = crate::scim::secret(&test.authority, "idp").await;
+    let directory = async |method: Method, path: &str, body: Value| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, format!("Bearer {secret}").parse().unwrap());
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/scim+json"));
+        test.authority.raw(method, &format!("/scim/v2{path}"), headers, body.to_string()).await.ok()
+    };
+    let alice = json!({ "schemas": [crate::scim::USER], "userName": "alice" });
+    let mut issued = 0;
+    for round in 0..16 {
+        test.authority.clock.advance(Duration::from_secs(30));
+        let added = directory(Method::POST, "/Users", alice.clone()).await;
+        let path = format!("/Users/{}", added["id"].as_str().unwrap());
+        let session = format!("session-{round}");
+        let login = test.fresh(&format!("_a{round}"), &session, 30 * (round + 1));
+        let end = async {
+            match round / 4 {
+                0 => {
+                    let operations = json!([{ "op": "replace", "path": "active", "value": false }]);
+                    let patch = json!({ "schemas": [crate::scim::PATCH], "Operations": operations });
+                    directory(Method::PATCH, &path, patch).await;
+                }
+                1 => drop(directory(Method::DELETE, &path, Value::Null).await),
+                2 => {
+                    let target = format!("session:default/saml:{session}");
+                    test.authority.post("/v1/revocations", json!({ "target": target })).await.ok();
+                }
+                _ => {
+                    let target = json!({ "target": "acting:default/planner/saml:alice" });
+                    test.authority.post("/v1/revocations", target).await.ok();
+                }
+            }
+        };
+        let moment = usize::try_from(round).unwrap() % 4;
+        issued += race(async || test.exchange(&agent, &login).await, moment, end).await;
+        assert_eq!(test.live("saml:alice").await, 0, "round {round}");
+        assert_eq!(test.exchange(&agent, &login).await.status, 400, "round {round}");
+        if round / 4 != 1 {
+            directory(Method::DELETE, &path, Value::Null).await;
+        }
+    }
+    assert!(issued > 0, "nothing was issued, so nothing was tested");
 }

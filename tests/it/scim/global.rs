@@ -14,7 +14,7 @@ for_every_backend!(everything_of_a_user_ends_and_a_request_counts_once, a_user_i
 const PATH: &str = "/v1/identity/corp/global-token-revocation";
 
 impl Scim {
-    fn signed(&self, typ: &str, replaced: &Value) -> String {
+    pub(crate) fn signed(&self, typ: &str, replaced: &Value) -> String {
         let now = self.test.authority.clock_now().secs();
         let mut claims = json!({
             "iss": self.test.provider.issuer, "sub": self.test.provider.issuer, "aud": format!("{}{PATH}", self.test.authority.issuer),
@@ -27,7 +27,7 @@ impl Scim {
         self.test.signed(&json!({ "alg": "ES256", "typ": typ }), &claims)
     }
 
-    async fn global(&self, bearer: &str, sub_id: &Value) -> Reply {
+    pub(crate) async fn global(&self, bearer: &str, sub_id: &Value) -> Reply {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if !bearer.is_empty() {
@@ -42,7 +42,7 @@ impl Scim {
     }
 }
 
-const TYP: &str = "global-token-revocation+jwt";
+pub(crate) const TYP: &str = "global-token-revocation+jwt";
 
 async fn everything_of_a_user_ends_and_a_request_counts_once(db: &Database) {
     let scim = Scim::start(db, "").await;

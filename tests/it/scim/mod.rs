@@ -5,7 +5,7 @@
 
 mod access;
 mod compliance;
-mod global;
+pub(crate) mod global;
 mod kill;
 mod race;
 mod real;
