@@ -150,6 +150,8 @@ pub struct GroupChange<'a> {
     pub joining: &'a [ResourceId],
     /// Users who leave.
     pub leaving: &'a [ResourceId],
+    /// Groups by which users of the provider are operators.
+    pub roles: &'a [Group],
 }
 
 /// What a change of a directory ended, if anything.
@@ -194,7 +196,8 @@ pub trait Directories: Send + Sync {
     /// not exist do not join.
     ///
     /// For a user who is in no group of the former name any more ends what the agents have for them that hold a grant to that
-    /// name (`acting:`); of more than [`LEAVERS_MAX`] such ends, the grants end instead (`grant:`).
+    /// name (`acting:`); of more than [`LEAVERS_MAX`] such ends, the grants end instead (`grant:`). Whoever leaves a name of `roles` loses
+    /// every login (`subject:`), and with it the operator's session.
     async fn change_group(
         &self,
         change: &GroupChange<'_>,

@@ -88,7 +88,8 @@ impl Authority {
             versions.check(group.version)?;
             let event = by.event("directory.group.remove", &group.name, id, json!({}));
             let group = DirectoryGroup { version: group.version + 1, ..group };
-            let change = GroupChange { removed: true, ..by.group_change(&group) };
+            let roles = self.role_groups(by);
+            let change = GroupChange { removed: true, ..by.group_change(&group, &roles) };
             if let Some(ended) = self.store.change_group(&change, self.forget_after(), self.now(), &event).await? {
                 return Ok(self.settled(ended).await?);
             }
@@ -110,13 +111,20 @@ impl Authority {
         let action = if group.version == 1 { "directory.group.add" } else { "directory.group.change" };
         let detail = json!({ "joining": joining.len(), "leaving": leaving.len() });
         let event = by.event(action, &group.name, group.id, detail);
-        let change = GroupChange { joining, leaving, ..by.group_change(group) };
+        let roles = self.role_groups(by);
+        let change = GroupChange { joining, leaving, ..by.group_change(group, &roles) };
         let ended = self.store.change_group(&change, self.forget_after(), self.now(), &event).await;
         let Some(ended) = ended? else { return Ok(None) };
         let ended = self.settled(ended).await?;
         let group = self.group_of(by, group.id).await?.unwrap_or_else(|| group.clone());
         let memberships = self.members_of(&group).await?;
         Ok(Some(Stored { resource: self.group_resource(&group, &memberships), version: group.version, ended }))
+    }
+
+    /// The groups by which users of the provider are operators.
+    fn role_groups(&self, by: &Provisioner) -> Vec<Group> {
+        let sign_in = self.sign_in.as_ref().filter(|sign_in| sign_in.terms.provider == by.provider);
+        sign_in.into_iter().flat_map(|sign_in| &sign_in.terms.roles).map(|(_, group)| group.clone()).collect()
     }
 
     async fn group_of(&self, by: &Provisioner, id: ResourceId) -> Result<Option<DirectoryGroup>, ScimError> {
@@ -148,9 +156,9 @@ impl Authority {
 }
 
 impl Provisioner {
-    fn group_change<'a>(&'a self, group: &'a DirectoryGroup) -> GroupChange<'a> {
+    fn group_change<'a>(&'a self, group: &'a DirectoryGroup, roles: &'a [Group]) -> GroupChange<'a> {
         let (tenant, user_prefix) = (&self.tenant, &*self.user_prefix);
-        GroupChange { group, tenant, user_prefix, removed: false, joining: &[], leaving: &[] }
+        GroupChange { group, tenant, user_prefix, removed: false, joining: &[], leaving: &[], roles }
     }
 }
 

@@ -4,7 +4,7 @@ use super::directory::{found, with_ended};
 use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
-use crate::id::{AgentName, GrantId, Group, ProviderName, ResourceId, Subject, TenantName};
+use crate::id::{AgentName, GrantId, Group, ProviderName, ResourceId, Subject};
 use crate::revocation::Target;
 use crate::store::StoreError;
 use crate::store::database::{Row, count, read_all, read_first, text, text_or_null, time};
@@ -45,7 +45,7 @@ impl SqlStore {
         at: Timestamp,
         event: &Change,
     ) -> Result<Option<Ended>, StoreError> {
-        let GroupChange { group, tenant, user_prefix, removed, joining, leaving } = change;
+        let GroupChange { group, removed, joining, leaving, .. } = change;
         let (provider, id) = (&group.provider, group.id);
         let mut write = self.write().await?;
         write.conflict("a group of that id");
@@ -62,7 +62,7 @@ impl SqlStore {
         write.change_members(provider, id, joining, leaving, *removed).await?;
         write.write_group(group, *removed).await?;
         let targets = match &before {
-            Some(name) if !leavers.is_empty() => write.ends(tenant, user_prefix, provider, name, &leavers).await?,
+            Some(name) if !leavers.is_empty() => write.ends(change, name, &leavers).await?,
             _ => Vec::new(),
         };
         let entries: Vec<_> =
@@ -142,12 +142,15 @@ impl Write<'_> {
     /// What ends because `leavers` are out of the group: nothing for those who are in another one of the same name.
     async fn ends(
         &mut self,
-        tenant: &TenantName,
-        user_prefix: &str,
-        provider: &ProviderName,
+        change: &GroupChange<'_>,
         name: &Group,
         leavers: &[ResourceId],
     ) -> Result<Vec<Target>, StoreError> {
+        let GroupChange { tenant, .. } = change;
+        if change.roles.contains(name) {
+            let subjects = self.out_of(change, name, leavers).await?;
+            return Ok(subjects.into_iter().map(|subject| Target::Subject((*tenant).clone(), subject)).collect());
+        }
         let sql = "SELECT id, agent FROM agent_grant WHERE tenant = $1 AND user_group = $2 ORDER BY position";
         let rows = self.query(sql, vec![text(tenant), text(name)]).await?;
         let grants = read_all(rows, "agent_grant", |row| Ok((row.parse::<GrantId>()?, row.parse::<AgentName>()?)))?;
@@ -155,10 +158,26 @@ impl Write<'_> {
         if leavers.len().saturating_mul(agents.len()) > LEAVERS_MAX {
             return Ok(grants.into_iter().map(|(id, _)| Target::Grant(id)).collect());
         }
-        let mut targets = Vec::new();
         if agents.is_empty() {
-            return Ok(targets);
+            return Ok(Vec::new());
         }
+        let subjects = self.out_of(change, name, leavers).await?;
+        let acting = |subject: &Subject| {
+            let subject = subject.clone();
+            agents.iter().map(move |agent| Target::Acting((*tenant).clone(), (*agent).clone(), subject.clone()))
+        };
+        Ok(subjects.iter().flat_map(acting).collect())
+    }
+
+    /// Those of `leavers` who are in no group of that name any more, as tokens name them.
+    async fn out_of(
+        &mut self,
+        change: &GroupChange<'_>,
+        name: &Group,
+        leavers: &[ResourceId],
+    ) -> Result<Vec<Subject>, StoreError> {
+        let provider = &change.group.provider;
+        let mut subjects = Vec::new();
         for user in leavers {
             let sql = "SELECT name FROM directory_user WHERE provider = $1 AND id = $2 AND NOT EXISTS \
                        (SELECT 1 FROM directory_member m JOIN directory_group g ON g.provider = m.provider AND g.id = m.group_id \
@@ -166,10 +185,8 @@ impl Write<'_> {
             let rows = self.query(sql, vec![text(provider), text(user), text(name)]).await?;
             let Some(user) = read_first(rows, "directory_user", Row::text)? else { continue };
             let corrupt = |_| StoreError::Corrupt { table: "directory_user" };
-            let subject: Subject = format!("{user_prefix}{user}").parse().map_err(corrupt)?;
-            let acting = |agent: &&AgentName| Target::Acting(tenant.clone(), (*agent).clone(), subject.clone());
-            targets.extend(agents.iter().map(acting));
+            subjects.push(format!("{}{user}", change.user_prefix).parse().map_err(corrupt)?);
         }
-        Ok(targets)
+        Ok(subjects)
     }
 }

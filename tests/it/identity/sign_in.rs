@@ -32,6 +32,7 @@ for_every_backend!(
     a_session_ends_by_its_time_and_when_it_is_not_used,
     a_session_ends_with_the_person,
     a_session_ends_when_the_directory_says_that_the_person_is_gone,
+    a_session_ends_when_the_person_leaves_the_group_that_gave_the_role,
     a_person_lifts_a_stop_of_somebody_else_only,
     a_person_in_the_named_group_approves_what_somebody_else_asks,
 );
@@ -470,6 +471,46 @@ async fn a_session_ends_when_the_directory_says_that_the_person_is_gone(database
     test.provider_says(&begun, json!({ "sid": "session-2" }));
     let told = test.refused(&begun).await;
     assert!(told.contains("alice"), "{told}");
+}
+
+async fn a_session_ends_when_the_person_leaves_the_group_that_gave_the_role(database: &Database) {
+    let test = Test::start(database).await;
+    let token = test.authority.post("/v1/scim/tokens", json!({ "provider": "corp" })).await.ok();
+    let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "alice" });
+    let alice = test.with(&token, Method::POST, "/scim/v2/Users", &user).await.ok()["id"].clone();
+    let group = async |name: &str| {
+        let schema = "urn:ietf:params:scim:schemas:core:2.0:Group";
+        let group = json!({ "schemas": [schema], "displayName": name, "members": [{ "value": alice }] });
+        let added = test.with(&token, Method::POST, "/scim/v2/Groups", &group).await.ok();
+        format!("/scim/v2/Groups/{}", added["id"].as_str().unwrap())
+    };
+    let (admins, lunch) = (group("ops").await, group("lunch").await);
+    // One is signed in by the directory's word alone, another on the way.
+    let by_directory = json!({ "groups": [] });
+    let session = test.signed_in(by_directory.clone()).await;
+    let begun = test.begin().await;
+    test.provider_says(&begun, by_directory.clone());
+    let code = of(&test.finish(&begun).await, "code").unwrap();
+    let leave = async |path: &str| {
+        let leaves = json!({
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+            "Operations": [{ "op": "remove", "path": format!("members[value eq {alice}]") }],
+        });
+        test.with(&token, Method::PATCH, path, &leaves).await.ok();
+    };
+    leave(&lunch).await;
+    assert!(test.counts(&session).await, "that group gives no role");
+    leave(&admins).await;
+    assert!(!test.counts(&session).await);
+    let late = test.redeem(&code, VERIFIER).await;
+    assert!(late.status != 200 || !test.counts(&late.ok()).await, "a sign-in that was under way is over too");
+    // Back with less: what the groups of then give.
+    group("audit").await;
+    test.authority.clock.advance(Duration::from_secs(60));
+    let now = test.authority.clock_now().secs();
+    let again = test.signed_in(json!({ "groups": [], "auth_time": now, "iat": now, "exp": now + 60 })).await;
+    assert!(test.counts(&again).await);
+    test.with(&again, Method::POST, "/v1/agents/x/enable", &json!({})).await.refused(403, "role");
 }
 
 async fn a_person_lifts_a_stop_of_somebody_else_only(database: &Database) {

@@ -17,6 +17,7 @@ for_every_backend!(
     a_user_is_written_over_the_version_before_and_no_other,
     a_name_that_is_blocked_stays_so_until_it_is_lifted_and_ends_once,
     who_leaves_a_group_loses_what_its_grants_gave_unless_another_group_has_them,
+    who_leaves_a_group_of_operators_loses_every_login,
     of_many_who_leave_the_grants_end,
     a_directory_is_listed_in_the_order_of_creation,
 );
@@ -184,7 +185,8 @@ async fn change_group(
 ) -> Vec<Target> {
     let before = store.revocation_head().await.unwrap();
     let tenant = name("acme");
-    let change = GroupChange { group, tenant: &tenant, user_prefix: "corp:", removed, joining, leaving };
+    let roles = [name("admins")];
+    let change = GroupChange { group, tenant: &tenant, user_prefix: "corp:", removed, joining, leaving, roles: &roles };
     store.change_group(&change, LATER, AT, &event()).await.unwrap().unwrap();
     store.revocations_after(before, 100).await.unwrap().into_iter().map(|entry| entry.target).collect()
 }
@@ -236,9 +238,36 @@ async fn who_leaves_a_group_loses_what_its_grants_gave_unless_another_group_has_
     assert_eq!(store.directory_groups(&name("corp"), &Find::Name("finance"), 5).await.unwrap(), []);
     let tenant = name("acme");
     let old = version(3, &stored);
-    let change =
-        GroupChange { group: &old, tenant: &tenant, user_prefix: "", removed: false, joining: &[], leaving: &[] };
+    let change = GroupChange {
+        group: &old,
+        tenant: &tenant,
+        user_prefix: "",
+        removed: false,
+        joining: &[],
+        leaving: &[],
+        roles: &[],
+    };
     assert_eq!(store.change_group(&change, LATER, AT, &event()).await.unwrap(), None);
+}
+
+async fn who_leaves_a_group_of_operators_loses_every_login(db: &Database) {
+    let store = &*db.store;
+    for n in 1..4 {
+        write(store, &user(n)).await.unwrap();
+    }
+    let (one, two, three) = (resource(1), resource(2), resource(3));
+    let of = |n: u16| Target::Subject(name("acme"), format!("corp:User-{n}").parse().unwrap());
+    assert_eq!(change_group(store, &group(10, "admins"), false, &[one, two, three], &[]).await, []);
+    assert_eq!(change_group(store, &group(11, "admins"), false, &[three], &[]).await, []);
+    let stored = store.directory_groups(&name("corp"), &Find::Id(resource(10)), 1).await.unwrap().remove(0);
+    let next = DirectoryGroup { version: 2, ..stored.clone() };
+    assert_eq!(change_group(store, &next, false, &[], &[one, three]).await, [of(1)], "another group of that name");
+    let renamed = DirectoryGroup { name: "others".parse().unwrap(), version: 3, ..stored };
+    assert_eq!(change_group(store, &renamed, false, &[], &[]).await, [of(2)]);
+    assert_eq!(
+        change_group(store, &DirectoryGroup { version: 2, ..group(11, "admins") }, true, &[], &[]).await,
+        [of(3)]
+    );
 }
 
 async fn of_many_who_leave_the_grants_end(db: &Database) {
