@@ -218,16 +218,16 @@ impl Default for TenantName {
 }
 
 macro_rules! foreign_names {
-    ($($(#[$doc:meta])* $type:ident, $error:ident, $kind:literal;)*) => {$(
+    ($($(#[$doc:meta])* $type:ident, $error:ident, $kind:literal, $max:literal;)*) => {$(
         $(#[$doc])*
         ///
-        /// 1 to 255 bytes without control characters, bidirectional marks or invisible characters.
+        #[doc = concat!("1 to ", $max, " bytes without control characters, bidirectional marks or invisible characters.")]
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $type(Box<str>);
 
         #[doc = concat!("A text that is not ", $kind, ".")]
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-        #[error("not {}: use 1 to 255 bytes without control characters", $kind)]
+        #[error("not {}: use 1 to {} bytes without control characters", $kind, $max)]
         pub struct $error;
 
         impl $type {
@@ -241,7 +241,7 @@ macro_rules! foreign_names {
             type Err = $error;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                if text.is_empty() || text.len() > 255 || text.chars().any(is_deceptive) {
+                if text.is_empty() || text.len() > $max || text.chars().any(is_deceptive) {
                     return Err($error);
                 }
                 Ok(Self(text.into()))
@@ -260,11 +260,13 @@ macro_rules! foreign_names {
 
 foreign_names! {
     /// A user, as the identity provider names them (`sub`), or a session of theirs (`sid`).
-    Subject, InvalidSubject, "a subject";
+    Subject, InvalidSubject, "a subject", 255;
     /// A group of users, as the identity provider names it.
-    Group, InvalidGroup, "a group";
+    Group, InvalidGroup, "a group", 255;
     /// What an operator writes beside a thing: whose it is, what it is for.
-    Note, InvalidNote, "a note";
+    Note, InvalidNote, "a note", 255;
+    /// A workload, as the platform that it runs on names it (`sub`). Never a user.
+    WorkloadSubject, InvalidWorkloadSubject, "a workload's `sub`", 1024;
 }
 
 /// Control characters, and the format characters that reorder or hide text on a terminal or a page.

@@ -36,3 +36,22 @@ CREATE INDEX approval_expires ON approval (expires);
 -- The groups of an operator who signed in, as the provider named them then: a JSON list.
 ALTER TABLE operator_session ADD COLUMN member_of TEXT COLLATE "C" NOT NULL DEFAULT '[]';
 GRANT SELECT, INSERT, UPDATE, DELETE ON approval TO writ_authority;
+
+-- Agents that are known by the platform they run on: see spec/agents.md. One that is known by nothing else has no key.
+ALTER TABLE agent ALTER COLUMN key DROP NOT NULL;
+-- Which workload is which agent: what the issuer calls it, letter by letter.
+CREATE TABLE agent_workload (
+    issuer TEXT COLLATE "C" NOT NULL,
+    subject TEXT COLLATE "C" NOT NULL,
+    tenant TEXT COLLATE "C" NOT NULL,
+    agent TEXT COLLATE "C" NOT NULL,
+    -- What else its tokens must say: a JSON object of texts.
+    claims TEXT COLLATE "C" NOT NULL,
+    created BIGINT NOT NULL,
+    PRIMARY KEY (issuer, subject),
+    FOREIGN KEY (tenant, agent) REFERENCES agent (tenant, name)
+);
+CREATE INDEX agent_workload_agent ON agent_workload (tenant, agent);
+GRANT SELECT, INSERT, DELETE ON agent_workload TO writ_authority;
+-- The key that used the id first, where it counts for that one again and again.
+ALTER TABLE used_id ADD COLUMN holder TEXT COLLATE "C";

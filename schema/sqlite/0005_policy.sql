@@ -35,3 +35,58 @@ CREATE INDEX approval_created ON approval (tenant, created);
 CREATE INDEX approval_expires ON approval (expires);
 -- The groups of an operator who signed in, as the provider named them then: a JSON list.
 ALTER TABLE operator_session ADD COLUMN member_of TEXT NOT NULL DEFAULT '[]';
+
+-- Agents that are known by the platform they run on: see spec/agents.md. One that is known by nothing else has no key. SQLite
+-- cannot take a NOT NULL away, so the table is made anew, and with it the one that refers to it.
+CREATE TABLE agent_anew (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT UNIQUE,
+    -- The entry of the revocation log that disabled it.
+    disabled_seq INTEGER,
+    created INTEGER NOT NULL,
+    owner TEXT,
+    purpose TEXT,
+    PRIMARY KEY (tenant, name)
+) STRICT;
+INSERT INTO agent_anew (tenant, name, key, disabled_seq, created, owner, purpose)
+    SELECT tenant, name, key, disabled_seq, created, owner, purpose FROM agent;
+CREATE TABLE agent_grant_anew (
+    id TEXT PRIMARY KEY,
+    -- The audit record of its addition: the order of grants.
+    position INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    subject TEXT,
+    capabilities TEXT NOT NULL,
+    ttl_s_max INTEGER NOT NULL,
+    depth_max INTEGER NOT NULL,
+    bearer INTEGER NOT NULL,
+    proof_covers TEXT NOT NULL,
+    -- The group for whose users it is; null for one user's, and for the agent's own.
+    user_group TEXT,
+    FOREIGN KEY (tenant, agent) REFERENCES agent_anew (tenant, name)
+) STRICT;
+INSERT INTO agent_grant_anew (id, position, tenant, agent, subject, capabilities, ttl_s_max, depth_max, bearer, proof_covers, user_group)
+    SELECT id, position, tenant, agent, subject, capabilities, ttl_s_max, depth_max, bearer, proof_covers, user_group FROM agent_grant;
+DROP TABLE agent_grant;
+DROP TABLE agent;
+ALTER TABLE agent_anew RENAME TO agent;
+ALTER TABLE agent_grant_anew RENAME TO agent_grant;
+CREATE INDEX agent_grant_agent ON agent_grant (tenant, agent);
+
+-- Which workload is which agent: what the issuer calls it, letter by letter.
+CREATE TABLE agent_workload (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    -- What else its tokens must say: a JSON object of texts.
+    claims TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    PRIMARY KEY (issuer, subject),
+    FOREIGN KEY (tenant, agent) REFERENCES agent (tenant, name)
+) STRICT;
+CREATE INDEX agent_workload_agent ON agent_workload (tenant, agent);
+-- The key that used the id first, where it counts for that one again and again.
+ALTER TABLE used_id ADD COLUMN holder TEXT;

@@ -44,8 +44,8 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Option<PublicKey>, StoreError> {
         let keys = self.store.agent_keys(&assertion.tenant, &assertion.agent).await?;
-        let signed = keys.into_iter().find(|agent| agent.key_counts(now) && assertion.is_by(&agent.key));
-        Ok(signed.map(|agent| agent.key))
+        let mut keys = keys.into_iter().filter(|agent| agent.key_counts(now)).filter_map(|agent| agent.key);
+        Ok(keys.find(|key| assertion.is_by(key)))
     }
 
     /// Gives an agent another key.

@@ -23,8 +23,8 @@ pub const DEPTH_MAX: u8 = 5;
 pub struct NewAgent {
     /// Its name.
     pub name: AgentName,
-    /// Its public key.
-    pub key: PublicKey,
+    /// Its public key; none where it is known by a workload alone.
+    pub key: Option<PublicKey>,
     /// Who answers for it.
     pub owner: Option<Note>,
     /// What it is for.

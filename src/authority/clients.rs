@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::assertion::{Assertion, InvalidAssertion};
 use crate::authority::issue::{IssueError, not_registered};
+use crate::authority::workloads::{KnownAgent, client_error};
 use crate::authority::{Authority, AuthorityError, change, change_with};
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, OperatorName, RelyingName, Subject, TenantName};
@@ -14,10 +15,21 @@ use crate::store::{Agent, AgentStatus, IssueContext, RelyingService, StoreError}
 /// How a client says who it is.
 #[derive(Debug)]
 pub struct ClientCredentials {
-    /// The assertion by its registered key.
+    /// The assertion by its registered key, or the token of a workload issuer.
     pub assertion: String,
+    /// What it is said to be.
+    pub kind: AssertionKind,
     /// The client id, where the request names it beside the assertion.
     pub client_id: Option<String>,
+}
+
+/// What a client assertion is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssertionKind {
+    /// A JWT (RFC 7523).
+    Jwt,
+    /// A JWT-SVID (draft-ietf-oauth-spiffe-client-auth).
+    JwtSvid,
 }
 
 impl Authority {
@@ -44,19 +56,37 @@ impl Authority {
         Ok(())
     }
 
-    /// The agent that calls `endpoint`. The assertion is used up.
+    /// The agent that calls `endpoint`, known by its key. The assertion is used up.
     pub async fn agent_client(&self, client: &ClientCredentials, endpoint: &str) -> Result<Agent, IssueError> {
-        Ok(self.known_agent(client, endpoint, None, self.now()).await?.agent)
+        Ok(self.agent_of_key(client, endpoint, None, self.now()).await?.1.agent)
     }
 
-    /// The agent that calls `endpoint`, with what it was granted and whether `subject` is suspended. The assertion is used up.
+    /// The agent that asks for a writ, with what it was granted and whether `subject` is suspended. An assertion by its key is used up.
     pub(super) async fn known_agent(
+        &self,
+        client: &ClientCredentials,
+        subject: Option<&Subject>,
+        now: Timestamp,
+    ) -> Result<KnownAgent, IssueError> {
+        match self.providers.workload(&client.assertion, now).await {
+            Some(workload) => self.agent_of_workload(client, workload.map_err(client_error)?, subject, now).await,
+            None if client.kind == AssertionKind::JwtSvid => Err(IssueError::Client(
+                "the JWT-SVID's trust domain is none of `identity.workload` in the settings".into(),
+            )),
+            None => {
+                let (key, context) = self.agent_of_key(client, &self.token_endpoint(), subject, now).await?;
+                Ok(KnownAgent::by_key(key, context))
+            }
+        }
+    }
+
+    async fn agent_of_key(
         &self,
         client: &ClientCredentials,
         endpoint: &str,
         subject: Option<&Subject>,
         now: Timestamp,
-    ) -> Result<IssueContext, IssueError> {
+    ) -> Result<(PublicKey, IssueContext), IssueError> {
         let assertion = self.read_assertion(client, endpoint, now)?;
         let key = match assertion.kid {
             Some(key) => key,
@@ -79,7 +109,7 @@ impl Authority {
         }
         self.use_assertion(&assertion, &key, now).await?;
         self.seen.agent(&context.agent.tenant, &context.agent.name, now);
-        Ok(context)
+        Ok((key, context))
     }
 
     /// The relying service that calls `endpoint`. The assertion is used up.

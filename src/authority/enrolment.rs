@@ -151,7 +151,7 @@ impl Authority {
         };
         let name = code.name(wanted)?;
         let EnrolmentCode { id, tenant, owner, purpose, granted, by, .. } = code;
-        let agent = NewAgent { name, key, owner, purpose }.into_agent(tenant, now);
+        let agent = NewAgent { name, key: Some(key), owner, purpose }.into_agent(tenant, now);
         let grant_id = GrantId::from_bytes(random()?);
         let grant: Option<Grant> =
             granted.map(|granted| granted_to(granted, agent.name.clone()).into_grant(agent.tenant.clone(), grant_id));

@@ -97,7 +97,7 @@ pub enum AuthorityError {
     Identity(#[from] IdentityError),
     /// No identity provider of that name.
     #[error(
-        "there is no identity provider of that name for this: `identity.provider` and `identity.saml` in the settings list them"
+        "there is no identity provider of that name for this: `identity.provider`, `identity.saml` and `identity.workload` in the settings list them"
     )]
     NoProvider,
     /// A user revokes more often than anybody would.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
+use crate::authority::workloads::KnownAgent;
 use crate::authority::{Authority, is_client_id};
 use crate::clock::Timestamp;
 use crate::id::{AgentName, AudienceName, Group};
 use crate::identity::{IdentityError, IdentityGrant, TokenKind, VerifiedIdentity};
-use crate::key::sha256;
+use crate::key::{PublicKey, sha256};
 use crate::policy::Grant;
 use crate::revocation::{Entry, Target};
 use crate::store::IssueContext;
@@ -57,13 +58,22 @@ impl Authority {
     pub async fn exchange(&self, exchange: ExchangeRequest) -> Result<Issued, IssueError> {
         let now = self.now();
         let ExchangeRequest { request, subject_token, kind, resource } = exchange;
-        let context = self.asking_agent(&request, None, now).await?;
+        let known = self.asking_agent(&request, None, now).await?;
         let audience = self.audience_at(request.audience.clone(), resource.as_deref()).await?;
-        if !self.proven_key(&request, &context, now).await? {
-            return Err(IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()));
-        }
-        let user = self.providers.verify(&context.agent.tenant, &subject_token, kind, now).await?;
-        self.issue_for(user, context, audience, &request, now).await
+        let holder = self.holder(&request, &known, now).await?;
+        let user = self.providers.verify(&known.context.agent.tenant, &subject_token, kind, now).await?;
+        self.issue_for(user, (known, holder), audience, &request, now).await
+    }
+
+    /// The key that the request proves, to which a writ for a user is always bound.
+    async fn holder(
+        &self,
+        request: &TokenRequest,
+        known: &KnownAgent,
+        now: Timestamp,
+    ) -> Result<PublicKey, IssueError> {
+        let proven = self.proven_key(request, known, now).await?;
+        proven.ok_or_else(|| IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()))
     }
 
     /// Issues a writ for the user for whom a provider grants it to the agent (ID-JAG), or says what would have to change.
@@ -71,32 +81,32 @@ impl Authority {
     pub async fn granted(&self, granted: GrantedRequest) -> Result<Issued, IssueError> {
         let now = self.now();
         let GrantedRequest { mut request, assertion, resource } = granted;
-        let context = self.asking_agent(&request, None, now).await?;
-        if !self.proven_key(&request, &context, now).await? {
-            return Err(IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()));
-        }
+        let known = self.asking_agent(&request, None, now).await?;
+        let holder = self.holder(&request, &known, now).await?;
+        let agent = &known.context.agent;
         let IdentityGrant { user, client_id, scope, resources } =
-            self.providers.grant(&context.agent.tenant, &assertion, self.issuer(), now).await?;
-        if !is_client_id(&client_id, &context.agent.tenant, &context.agent.name) {
+            self.providers.grant(&agent.tenant, &assertion, self.issuer(), now).await?;
+        if !is_client_id(&client_id, &agent.tenant, &agent.name) {
             return Err(IssueError::User("the assertion's `client_id` is another client's".into()));
         }
         if let Some(scope) = scope {
             request.capabilities = narrowed(request.capabilities, &scope)?;
         }
         let audience = self.audience_within(request.audience.clone(), resource.as_deref(), &resources).await?;
-        self.issue_for(user, context, audience, &request, now).await
+        self.issue_for(user, (known, holder), audience, &request, now).await
     }
 
     /// Issues to an agent that proved its key what it was granted for a user.
     async fn issue_for(
         &self,
         user: VerifiedIdentity,
-        context: IssueContext,
+        (known, holder): (KnownAgent, PublicKey),
         audience: AudienceName,
         request: &TokenRequest,
         now: Timestamp,
     ) -> Result<Issued, IssueError> {
-        check_actor(&user, &context)?;
+        let context = &known.context;
+        check_actor(&user, context, &holder)?;
         let groups = self.check_login(&user, Some(&context.agent.name)).await?;
         let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), &groups);
         let grants: Vec<Grant> = context.grants.iter().filter(for_user).cloned().collect();
@@ -106,7 +116,7 @@ impl Authority {
             .map_err(|denied| super::issue::on_behalf(denied, Some(user.subject())))?;
         issuance.ttl = issuance.ttl.min(longest);
         self.use_up(&user, now).await?;
-        self.minted(context, audience, Some((&user).into()), issuance, true, now).await
+        self.minted(known, audience, Some((&user).into()), issuance, Some(holder), now).await
     }
 
     /// The edge deployment that is asked for, which must be one at which `resources` stand, if there are any.
@@ -210,16 +220,18 @@ fn narrowed(asked: Vec<Capability>, scope: &str) -> Result<Vec<Capability>, Issu
     }
 }
 
-/// Refuses an agent that the token does not let act.
-fn check_actor(user: &VerifiedIdentity, context: &IssueContext) -> Result<(), IssueError> {
+/// Refuses an agent that the token does not let act, or not by the key `holder`.
+fn check_actor(user: &VerifiedIdentity, context: &IssueContext, holder: &PublicKey) -> Result<(), IssueError> {
     let agent = &context.agent;
     if user.may_act().is_some_and(|actor| !is_client_id(actor, &agent.tenant, &agent.name)) {
         return Err(IssueError::User(
             "the user's token names by `may_act` another client that may act for them".into(),
         ));
     }
-    if user.bound_to().is_some_and(|thumbprint| thumbprint != context.agent.key.thumbprint()) {
-        return Err(IssueError::User("the user's token is bound by `cnf` to another key than the agent's".into()));
+    if user.bound_to().is_some_and(|thumbprint| thumbprint != holder.thumbprint()) {
+        return Err(IssueError::User(
+            "the user's token is bound by `cnf` to another key than the one that is proven".into(),
+        ));
     }
     Ok(())
 }

@@ -187,7 +187,9 @@ impl Authority {
         if key.public() != installation.authority_key {
             return Err(AuthorityError::from(VaultError::DoesNotOpen).into());
         }
-        let providers = Providers::open(&terms.providers, &clock)?.with_saml(SamlProviders::open(&terms.saml)?);
+        let providers = Providers::open(&terms.providers, &clock)?
+            .with_saml(SamlProviders::open(&terms.saml)?)
+            .with_workloads(&terms.workloads, &clock)?;
         let sign_in = match &terms.sign_in {
             Some(terms) => SignIn::open(terms, &providers, &clock)?,
             None => None,

@@ -8,11 +8,12 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::assertion::InvalidAssertion;
 use crate::authority::clients::ClientCredentials;
+use crate::authority::workloads::{Knowledge, KnownAgent};
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::clock::Timestamp;
 use crate::id::{AudienceName, BlockId, ProviderName, ServiceName, Subject};
 use crate::identity::VerifiedIdentity;
-use crate::key::sha256;
+use crate::key::{PublicKey, sha256};
 use crate::policy::{Grant, Issuance, IssuanceDenied};
 use crate::store::{IssueContext, IssuedWrit, StoreError};
 use crate::token::chain::{Authority as AuthorityBlock, ProofCovers};
@@ -152,7 +153,8 @@ impl Authority {
     /// suspends or stops is seen.
     pub async fn issue(&self, request: TokenRequest) -> Result<Issued, IssueError> {
         let now = self.now();
-        let context = self.asking_agent(&request, request.subject.as_ref(), now).await?;
+        let known = self.asking_agent(&request, request.subject.as_ref(), now).await?;
+        let context = &known.context;
         let audience =
             self.audience(request.audience.clone()).map_err(|error| IssueError::Target(error.to_string()))?;
         // An agent's word is not enough where there is somebody who knows the users.
@@ -163,67 +165,81 @@ impl Authority {
                     .into(),
             ));
         }
-        let bound = self.proven_key(&request, &context, now).await?;
+        let holder = self.proven_key(&request, &known, now).await?;
         let grants: Vec<Grant> = context
             .grants
             .iter()
             .filter(|grant| grant.to.group.is_none() && grant.to.subject == request.subject)
             .cloned()
             .collect();
-        let issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, request.ttl, bound)
+        let issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, request.ttl, holder.is_some())
             .map_err(|denied| on_behalf(denied, request.subject.as_ref()))?;
         // Told only to an agent with a grant for the user.
         if let Some(subject) = request.subject.as_ref().filter(|_| context.suspended) {
             return Err(IssueError::Suspended(subject.clone()));
         }
         let on_behalf = request.subject.map(|subject| OnBehalf { subject, session: None, provider: None });
-        self.minted(context, audience, on_behalf, issuance, bound, now).await
+        self.minted(known, audience, on_behalf, issuance, holder, now).await
     }
 
-    /// The agent that asks, with what it was granted. The assertion is used up. Nobody, while everything is stopped.
+    /// The agent that asks, with what it was granted. An assertion by its key is used up. Nobody, while everything is stopped.
     pub(super) async fn asking_agent(
         &self,
         request: &TokenRequest,
         subject: Option<&Subject>,
         now: Timestamp,
-    ) -> Result<IssueContext, IssueError> {
-        let context = self.known_agent(&request.client, &self.token_endpoint(), subject, now).await?;
-        if context.stopped {
+    ) -> Result<KnownAgent, IssueError> {
+        let known = self.known_agent(&request.client, subject, now).await?;
+        if known.context.stopped {
             return Err(AuthorityError::Stopped.into());
         }
-        Ok(context)
+        Ok(known)
     }
 
-    /// Whether the request proves the agent's key. The proof is used up.
+    /// The key that the request proves, if it does: the agent's registered one, or any where a platform vouches for the agent. The
+    /// proof is used up, and a platform's token as far as it is.
     pub(super) async fn proven_key(
         &self,
         request: &TokenRequest,
-        context: &IssueContext,
+        known: &KnownAgent,
         now: Timestamp,
-    ) -> Result<bool, IssueError> {
-        let Some(proof) = &request.proof else { return Ok(false) };
+    ) -> Result<Option<PublicKey>, IssueError> {
+        let (key, workload) = match &known.by {
+            // Only the registered key: a writ bound to another one would let an agent's assertion be spent by a thief.
+            Knowledge::Key(key) => (Some(key), None),
+            Knowledge::Workload(workload) => (None, Some(workload)),
+        };
+        let Some(proof) = &request.proof else {
+            return match workload {
+                None => Ok(None),
+                Some(_) => Err(IssueError::Proof("a workload's writ is bound to a key: send a `DPoP` header".into())),
+            };
+        };
         let endpoint = self.token_endpoint();
         let proven = ProvenRequest { method: "POST", url: &endpoint, query: None, body_sha256: None };
-        // Only the registered key: a writ bound to another one would let an agent's assertion be spent by a thief.
-        let key = Some(&context.agent.key);
-        let (_, proof) = proof::check(proof, key, &proven, None, ProofCovers::default(), NonceRule::Optional, now)?;
+        let (key, proof) = proof::check(proof, key, &proven, None, ProofCovers::default(), NonceRule::Optional, now)?;
         let id = sha256(&[b"writ proof\0".as_slice(), &proof.id.0].concat());
         if !self.store.use_once(&id, proof.replayable_until, now).await? {
             return Err(IssueError::Proof("the proof was used before: make a fresh one for each request".into()));
         }
-        Ok(true)
+        if let Some(workload) = workload {
+            self.use_workload(workload, &key, now).await?;
+        }
+        Ok(Some(key))
     }
 
     pub(super) async fn minted(
         &self,
-        context: IssueContext,
+        known: KnownAgent,
         audience: AudienceName,
         on_behalf: Option<OnBehalf>,
-        issuance: Issuance,
-        bound: bool,
+        mut issuance: Issuance,
+        holder: Option<PublicKey>,
         now: Timestamp,
     ) -> Result<Issued, IssueError> {
-        let IssueContext { agent, epoch, .. } = context;
+        issuance.ttl = known.writ_ttl_max().map_or(issuance.ttl, |most| issuance.ttl.min(most));
+        let workload = known.workload();
+        let IssueContext { agent, epoch, .. } = known.context;
         let (subject, session, provider) = match on_behalf {
             Some(OnBehalf { subject, session, provider }) => (Some(subject), session, provider),
             None => (None, None, None),
@@ -237,7 +253,7 @@ impl Authority {
             subject: subject.clone(),
             session: session.clone(),
             agent: agent.name.clone(),
-            holder: bound.then_some(agent.key),
+            holder,
             capabilities: issuance.capabilities.clone(),
             grants: issuance.grants.clone(),
             id: BlockId::from_bytes(random()?),
@@ -271,6 +287,7 @@ impl Authority {
             "subject": writ.subject,
             "session": writ.session,
             "provider": provider,
+            "workload": workload,
             "capabilities": block.capabilities,
             "grants": writ.grants,
             "expires": writ.expires,
@@ -282,7 +299,7 @@ impl Authority {
         });
         let event = change_with(Actor::Agent(agent.name), "writ.issue", writ.id, Some(&writ.tenant), detail);
         self.store.record_issued(&writ, &event).await?;
-        Ok(Issued { token, bound, ttl: issuance.ttl, capabilities: issuance.capabilities })
+        Ok(Issued { token, bound: holder.is_some(), ttl: issuance.ttl, capabilities: issuance.capabilities })
     }
 }
 

@@ -66,6 +66,7 @@ mod signal;
 pub mod stop;
 pub mod upkeep;
 pub mod witness;
+pub mod workloads;
 
 pub use error::AuthorityError;
 pub use installation::{InitError, OpenError};

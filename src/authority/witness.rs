@@ -179,7 +179,7 @@ fn position(chain: &Chain, by: &Shown) -> Result<(usize, Option<PublicKey>), Aut
             if authority.tenant != agent.tenant || authority.agent != agent.name {
                 return Err(AuthorityError::NotYours);
             }
-            Ok((0, Some(agent.key)))
+            Ok((0, agent.key))
         }
     }
 }

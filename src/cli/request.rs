@@ -1,4 +1,5 @@
-//! `writ request`: asks the token endpoint for a writ with an agent's key, and shows nobody the key.
+//! `writ request`: asks the token endpoint for a writ with an agent's key, or by the word of the platform that the agent runs on,
+//! and shows nobody the key.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use crate::cli::Context;
 use crate::cli::failure::Failure;
-use crate::cli::files::{random, read_key, write_private};
+use crate::cli::files::{random, read_key, read_text, write_private};
 use crate::cli::remote::{Remote, RemoteArgs};
 use crate::cli::time::parse_duration;
 use crate::clock::Timestamp;
@@ -46,9 +47,12 @@ pub(crate) struct RequestArgs {
     /// The agent's registered name.
     #[arg(long, value_name = "NAME")]
     agent: AgentName,
-    /// The agent's private key file.
+    /// The agent's private key file; with `--workload-token`, that of any key.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// The file in which the platform keeps the agent's token (SPIFFE, Kubernetes, CI): instead of a registered key.
+    #[arg(long, value_name = "FILE")]
+    workload_token: Option<PathBuf>,
     #[command(flatten)]
     wish: Wish,
     /// Write the writ to this new file instead of standard output.
@@ -61,8 +65,12 @@ pub(crate) struct RequestArgs {
 impl RequestArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), Failure> {
         let remote = self.remote.open()?;
-        let credentials =
-            AgentCredentials { tenant: remote.tenant().clone(), agent: self.agent, key: read_key(&self.key)? };
+        let credentials = AgentCredentials {
+            tenant: remote.tenant().clone(),
+            agent: self.agent,
+            key: read_key(&self.key)?,
+            workload_token: self.workload_token,
+        };
         let token = issued(&remote, &credentials, &self.wish, context.now()).await?;
         match self.out {
             Some(path) => write_private(&path, format!("{}\n", token.text()).as_bytes()),
@@ -77,6 +85,14 @@ pub(crate) struct AgentCredentials {
     pub(crate) tenant: TenantName,
     pub(crate) agent: AgentName,
     pub(crate) key: KeyPair,
+    /// Where the platform keeps the token by which it vouches for the agent, if that is how it is known.
+    pub(crate) workload_token: Option<PathBuf>,
+}
+
+impl AgentCredentials {
+    fn client_id(&self) -> String {
+        format!("{}/{}", self.tenant, self.agent)
+    }
 }
 
 /// The part of the authorization server's metadata (RFC 8414) that is needed here.
@@ -103,7 +119,7 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 const ASSERTION_LIFE_S: i64 = 60;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Asks for a writ: `client_credentials`, `private_key_jwt`, and a DPoP proof by the same key.
+/// Asks for a writ: `client_credentials`, `private_key_jwt` or a workload's token, and a DPoP proof by the key.
 pub(crate) async fn issued(
     remote: &Remote,
     credentials: &AgentCredentials,
@@ -143,10 +159,16 @@ async fn post(client: &AuthorityClient, path: &str, headers: HeaderMap, form: St
 
 fn form(credentials: &AgentCredentials, wish: &Wish, issuer: &str, now: Timestamp) -> Result<String, Failure> {
     let scope: Vec<String> = wish.scope.iter().map(ToString::to_string).collect();
+    let assertion = match &credentials.workload_token {
+        // Read anew each time: the platform replaces it.
+        Some(path) => read_text(path)?.trim().to_owned(),
+        None => assertion(credentials, issuer, now)?,
+    };
     let mut pairs = vec![
         ("grant_type", "client_credentials".to_owned()),
         ("client_assertion_type", ASSERTION_TYPE.to_owned()),
-        ("client_assertion", assertion(credentials, issuer, now)?),
+        ("client_assertion", assertion),
+        ("client_id", credentials.client_id()),
         ("scope", scope.join(" ")),
     ];
     pairs.extend(wish.lasting.map(|length| ("expires_in", length.as_secs().to_string())));
@@ -176,7 +198,7 @@ pub(crate) fn encoded(pairs: &[(&str, String)]) -> String {
 /// A fresh `private_key_jwt` (RFC 7523) for `issuer`.
 fn assertion(credentials: &AgentCredentials, issuer: &str, now: Timestamp) -> Result<String, Failure> {
     let key = &credentials.key;
-    let client = format!("{}/{}", credentials.tenant, credentials.agent);
+    let client = credentials.client_id();
     let header = serde_json::json!({ "alg": "EdDSA", "typ": "JWT", "kid": key.public() });
     let claims = serde_json::json!({
         "iss": client,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::identity::{DirectoryTerms, IdentityTable, ProviderTerms};
+use crate::config::identity::{DirectoryTerms, Identities, IdentityTable, ProviderTerms, WorkloadTerms};
 use crate::config::saml::SamlTerms;
 use crate::config::sign_in::{SignInTable, SignInTerms};
 use crate::config::{ConfigError, TlsFiles, read};
@@ -54,6 +54,8 @@ pub struct AuthorityTerms {
     pub providers: Vec<ProviderTerms>,
     /// Whose SAML assertions count as well.
     pub saml: Vec<SamlTerms>,
+    /// Platforms whose word about workloads counts.
+    pub workloads: Vec<WorkloadTerms>,
     /// How operators sign in; `None`: by their secrets only.
     pub sign_in: Option<SignInTerms>,
 }
@@ -173,6 +175,7 @@ impl Default for AuthorityTerms {
             drain: Duration::from_secs(defaults::drain_s()),
             providers: Vec::new(),
             saml: Vec::new(),
+            workloads: Vec::new(),
             sign_in: None,
         }
     }
@@ -237,8 +240,10 @@ impl AuthorityConfig {
             authority.lease_ms,
             100..=60_000,
         )?);
-        let (mut providers, saml) = identity.checked(issuer.as_str(), folder)?;
-        let sign_in = sign_in.map(|table| table.checked(folder, &mut providers)).transpose()?;
+        let mut identities = identity.checked(issuer.as_str(), folder)?;
+        let sign_in = sign_in.map(|table| table.checked(folder, &mut identities.providers)).transpose()?;
+        identities.check_apart()?;
+        let Identities { providers, saml, workloads } = identities;
         Ok(Self {
             listen: authority.listen,
             metrics_listen: authority.metrics_listen,
@@ -284,6 +289,7 @@ impl AuthorityConfig {
                 )?),
                 providers,
                 saml,
+                workloads,
                 sign_in,
             },
         })

@@ -12,10 +12,13 @@ use crate::id::{ProviderName, Subject, TenantName, is_deceptive};
 
 mod algorithm;
 mod signals;
+mod workload;
 
 pub use algorithm::{InvalidAlgorithm, SignatureAlgorithm};
 use signals::SignalsTable;
 pub use signals::{PollTerms, SignalsTerms};
+use workload::WorkloadTable;
+pub use workload::{KnownBy, WorkloadTerms};
 
 /// What is expected of one provider. Checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +147,15 @@ pub(super) struct IdentityTable {
     provider: Vec<ProviderTable>,
     #[serde(default)]
     saml: Vec<SamlTable>,
+    #[serde(default)]
+    workload: Vec<WorkloadTable>,
+}
+
+/// Whose word counts, of all kinds. Checked.
+pub(super) struct Identities {
+    pub(super) providers: Vec<ProviderTerms>,
+    pub(super) saml: Vec<SamlTerms>,
+    pub(super) workloads: Vec<WorkloadTerms>,
 }
 
 #[derive(Deserialize)]
@@ -195,30 +207,51 @@ pub(super) struct Standing<'a> {
 }
 
 impl IdentityTable {
-    /// The providers of both kinds. `issuer` is the authority's.
-    pub(super) fn checked(
-        mut self,
-        issuer: &str,
-        folder: &Path,
-    ) -> Result<(Vec<ProviderTerms>, Vec<SamlTerms>), ConfigError> {
-        let saml = std::mem::take(&mut self.saml);
+    /// Those of all kinds. `issuer` is the authority's.
+    pub(super) fn checked(mut self, issuer: &str, folder: &Path) -> Result<Identities, ConfigError> {
+        let (saml, workloads) = (std::mem::take(&mut self.saml), std::mem::take(&mut self.workload));
         let providers = self.providers(folder)?;
         let saml = saml::checked(saml, &providers, issuer, folder)?;
-        Ok((providers, saml))
+        let mut all: Vec<WorkloadTerms> = Vec::with_capacity(workloads.len());
+        for table in workloads {
+            let named = of(table.name());
+            let terms = table.checked(issuer, folder).map_err(&named)?;
+            all.iter().try_for_each(|other| terms.beside(other)).map_err(&named)?;
+            if saml.iter().any(|other| other.name == terms.name) {
+                return Err(named(("identity.workload.name", "must be unique", "a SAML provider's".into())));
+            }
+            all.push(terms);
+        }
+        Ok(Identities { providers, saml, workloads: all })
     }
 
     fn providers(self, folder: &Path) -> Result<Vec<ProviderTerms>, ConfigError> {
         let mut all: Vec<ProviderTerms> = Vec::with_capacity(self.provider.len());
         for table in self.provider {
-            let name = table.name.clone();
-            let named =
-                |(key, rule, got): Refused| ConfigError::Value { key, rule, got: format!("{got} for `{name}`") };
-            let terms = table.checked(folder).map_err(named)?;
-            all.iter().try_for_each(|other| terms.standing().beside(&other.standing())).map_err(named)?;
+            let named = of(&table.name);
+            let terms = table.checked(folder).map_err(&named)?;
+            all.iter().try_for_each(|other| terms.standing().beside(&other.standing())).map_err(&named)?;
             all.push(terms);
         }
         Ok(all)
     }
+}
+
+impl Identities {
+    /// Whether no workload can be taken for a user, once operators' sign-in is known too.
+    pub(super) fn check_apart(&self) -> Result<(), ConfigError> {
+        for terms in &self.workloads {
+            let mut providers = self.providers.iter();
+            providers.try_for_each(|provider| terms.beside_provider(provider)).map_err(of(&terms.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Says of which table of the settings a refusal is.
+fn of(name: &ProviderName) -> impl Fn(Refused) -> ConfigError + use<> {
+    let name = name.clone();
+    move |(key, rule, got)| ConfigError::Value { key, rule, got: format!("{got} for `{name}`") }
 }
 
 impl ProviderTable {
@@ -240,7 +273,7 @@ impl ProviderTable {
         Ok(ProviderTerms {
             tenant: self.tenant.unwrap_or_default(),
             access_token_types: access_token_types.iter().map(|typ| media_type(typ)).collect(),
-            algorithms: algorithms(self.algorithms)?,
+            algorithms: algorithms("identity.provider.algorithms", self.algorithms)?,
             claims: ClaimNames {
                 user: claim("identity.provider.user_claim", self.user_claim, "sub")?,
                 groups: claim("identity.provider.groups_claim", self.groups_claim, "groups")?,
@@ -344,10 +377,10 @@ fn check_url(key: &'static str, issuer: &str, allow_private: bool) -> Result<(),
     Ok(())
 }
 
-fn algorithms(names: Option<Vec<Box<str>>>) -> Result<Vec<SignatureAlgorithm>, Refused> {
+fn algorithms(key: &'static str, names: Option<Vec<Box<str>>>) -> Result<Vec<SignatureAlgorithm>, Refused> {
     use SignatureAlgorithm as A;
     const RULE: &str = "must hold some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
-    let refused = |got: &str| ("identity.provider.algorithms", RULE, format!("`{}`", crate::id::shown(got)));
+    let refused = |got: &str| (key, RULE, format!("`{}`", crate::id::shown(got)));
     match names {
         None => Ok(vec![A::Rs256, A::Ps256, A::Es256, A::EdDsa]),
         Some(names) if names.is_empty() => Err(refused("")),

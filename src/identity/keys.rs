@@ -13,6 +13,15 @@ const KEYS_MAX: usize = 64;
 /// The bits of an RSA modulus. Above, a signature costs too much to check.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// What keys of a set must be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyUse {
+    /// Signatures: `use` is `sig`, or missing.
+    Signatures,
+    /// JWT-SVIDs: a SPIFFE bundle, in which every key says what it is for.
+    JwtSvids,
+}
+
 /// A provider's public keys, each with the algorithms it may sign by.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet(Vec<Key>);
@@ -40,7 +49,7 @@ pub(crate) enum InvalidKeySet {
 impl KeySet {
     /// Reads a key set. Keys that are not for signatures, of other kinds or too small are left out; one that should be secret
     /// spoils the set.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, InvalidKeySet> {
+    pub(crate) fn parse(bytes: &[u8], for_use: KeyUse) -> Result<Self, InvalidKeySet> {
         let keys = Object::parse(bytes).and_then(|set| set.objects("keys")).ok_or(InvalidKeySet::Form)?;
         if keys.len() > KEYS_MAX {
             return Err(InvalidKeySet::TooMany);
@@ -49,7 +58,7 @@ impl KeySet {
         {
             return Err(InvalidKeySet::Private);
         }
-        let keys: Vec<Key> = keys.iter().filter_map(read_key).collect();
+        let keys: Vec<Key> = keys.iter().filter(|key| for_use.is_of(key)).filter_map(read_key).collect();
         if keys.is_empty() { Err(InvalidKeySet::Empty) } else { Ok(Self(keys)) }
     }
 
@@ -64,11 +73,18 @@ impl KeySet {
     }
 }
 
-/// The key, if it is for signatures and of a kind that is supported.
-fn read_key(jwk: &Object) -> Option<Key> {
-    if jwk.has("use") && jwk.text("use").as_deref() != Some("sig") {
-        return None;
+impl KeyUse {
+    fn is_of(self, jwk: &Object) -> bool {
+        match (self, jwk.text("use").as_deref()) {
+            (Self::Signatures, Some("sig")) | (Self::JwtSvids, Some("jwt-svid")) => true,
+            (Self::Signatures, None) => !jwk.has("use"),
+            _ => false,
+        }
     }
+}
+
+/// The key, if it is of a kind that is supported, and for verifying if it says what for.
+fn read_key(jwk: &Object) -> Option<Key> {
     if jwk.has("key_ops") && !jwk.texts("key_ops")?.iter().any(|op| op == "verify") {
         return None;
     }

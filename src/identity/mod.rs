@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::identity::ProviderTerms;
+use crate::config::identity::{ProviderTerms, WorkloadTerms};
 use crate::id::{ProviderName, TenantName};
 
 mod claims;
@@ -30,6 +30,7 @@ pub mod subject_id;
 mod tests;
 mod transmitter;
 mod user;
+mod workload;
 
 pub use event::{Effect, SecurityEvent};
 pub use global::RevocationCaller;
@@ -39,15 +40,18 @@ pub use logout::{Ended, Logout};
 pub use sign_in::{Answer, Attempt, SignIn};
 pub use transmitter::{PollError, Polled, Poller};
 pub use user::{TokenKind, VerifiedIdentity};
+pub use workload::VerifiedWorkload;
 
 use provider::Provider;
 use saml::SamlProviders;
+use workload::WorkloadIssuer;
 
 /// Every provider of the settings.
 #[derive(Default)]
 pub struct Providers {
     openid: Vec<Arc<Provider>>,
     saml: SamlProviders,
+    workloads: Vec<WorkloadIssuer>,
 }
 
 impl fmt::Debug for Providers {
@@ -132,7 +136,13 @@ pub enum SetupError {
 
 /// As how many kinds of a provider's token `text` could be read at `now` if its signature held: for whoever tests the readers.
 #[doc(hidden)]
-pub fn dangerous_kinds(text: &str, terms: &ProviderTerms, issuer: &str, now: Timestamp) -> usize {
+pub fn dangerous_kinds(
+    text: &str,
+    terms: &ProviderTerms,
+    workloads: &WorkloadTerms,
+    issuer: &str,
+    now: Timestamp,
+) -> usize {
     let Ok(token) = IdentityToken::parse(text) else { return 0 };
     let user = |kind| user::identity(&token, kind, terms, now).is_ok_and(|user| user.expires() > now);
     let event = terms.signals.as_ref().is_some_and(|signals| event::event(&token, terms, signals, now).is_ok());
@@ -142,6 +152,7 @@ pub fn dangerous_kinds(text: &str, terms: &ProviderTerms, issuer: &str, now: Tim
         logout::logout(&token, terms, now).is_ok(),
         id_jag::grant(&token, terms, issuer, now).is_ok(),
         event,
+        workload::is_of(&token, workloads) && workload::check(&token, workloads, now).is_ok(),
     ];
     kinds.iter().filter(|fits| **fits).count()
 }
@@ -151,12 +162,37 @@ impl Providers {
     pub fn open(terms: &[ProviderTerms], clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
         let open = |terms: &ProviderTerms| Provider::open(terms.clone(), Arc::clone(clock)).map(Arc::new);
         let openid = terms.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { openid, saml: SamlProviders::default() })
+        Ok(Self { openid, ..Self::default() })
     }
 
     /// With those that speak SAML.
     pub fn with_saml(self, saml: SamlProviders) -> Self {
         Self { saml, ..self }
+    }
+
+    /// With those who vouch for workloads. Reads the files that `terms` name.
+    pub fn with_workloads(self, terms: &[WorkloadTerms], clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let open = |terms: &WorkloadTerms| WorkloadIssuer::open(terms.clone(), Arc::clone(clock));
+        Ok(Self { workloads: terms.iter().map(open).collect::<Result<_, _>>()?, ..self })
+    }
+
+    /// The workload that `text` identifies at `now`; `None` if it is no token of a workload issuer of the settings.
+    pub async fn workload(&self, text: &str, now: Timestamp) -> Option<Result<VerifiedWorkload, IdentityError>> {
+        if self.workloads.is_empty() {
+            return None;
+        }
+        let token = IdentityToken::parse(text).ok()?;
+        let mut of_issuer = self.workloads.iter().filter(|issuer| workload::is_of(&token, &issuer.terms));
+        let first = of_issuer.next()?;
+        // Several have different audiences.
+        let mut all = std::iter::once(first).chain(of_issuer);
+        let issuer = all.find(|issuer| workload::is_for(&token, &issuer.terms)).unwrap_or(first);
+        Some(issuer.verify(token, now).await)
+    }
+
+    /// Whether `name` vouches for workloads of `tenant`.
+    pub fn vouches_for_workloads(&self, name: &ProviderName, tenant: &TenantName) -> bool {
+        self.workloads.iter().any(|issuer| issuer.terms.name == *name && issuer.terms.tenant == *tenant)
     }
 
     /// Whether users of `tenant` are known by a provider.

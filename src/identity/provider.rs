@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::identity::{KeyPlace, LiveCheck, ProviderTerms};
 use crate::identity::fetch::{FetchError, basic};
 use crate::identity::jws::IdentityToken;
+use crate::identity::keys::KeyUse;
 use crate::identity::source::{Source, SourceTerms, fetcher, read_secret};
 use crate::identity::transmitter::Transmitter;
 use crate::identity::user::TokenKind;
@@ -37,6 +38,7 @@ impl Provider {
             name: terms.name.clone(),
             issuer: terms.issuer.clone(),
             place: KeyPlace::Discovered,
+            key_use: KeyUse::Signatures,
             algorithms: terms.algorithms.clone(),
             keep: terms.keys_keep,
             grace: terms.keys_grace,

@@ -15,7 +15,7 @@ use crate::dial::TrustedRoots;
 use crate::id::ProviderName;
 use crate::identity::fetch::{Endpoint, FetchError, Fetcher};
 use crate::identity::jws::IdentityToken;
-use crate::identity::keys::{InvalidKeySet, KeySet};
+use crate::identity::keys::{InvalidKeySet, KeySet, KeyUse};
 use crate::identity::{IdentityError, Refused, SetupError};
 use crate::secret::Secret;
 use crate::token::strict_json::Object;
@@ -32,6 +32,7 @@ pub(super) struct SourceTerms {
     pub(super) name: ProviderName,
     pub(super) issuer: Box<str>,
     pub(super) place: KeyPlace,
+    pub(super) key_use: KeyUse,
     pub(super) algorithms: Vec<SignatureAlgorithm>,
     pub(super) keep: Duration,
     pub(super) grace: Duration,
@@ -170,11 +171,11 @@ impl Source {
     async fn discover(&self, now: Monotonic) -> Result<Known, DiscoveryError> {
         let metadata = match &self.terms.place {
             KeyPlace::File(path) => {
-                let keys = KeySet::parse(&read_document(path)?)?;
+                let keys = self.key_set(&read_document(path)?)?;
                 return Ok(Known { keys, endpoint: None, fetched: now });
             }
             KeyPlace::Url(url) => {
-                let keys = KeySet::parse(&self.fetcher.endpoint(url)?.fetch(None).await?)?;
+                let keys = self.key_set(&self.fetcher.endpoint(url)?.fetch(None).await?)?;
                 return Ok(Known { keys, endpoint: None, fetched: now });
             }
             KeyPlace::Discovered => self.openid_metadata().await?,
@@ -189,8 +190,12 @@ impl Source {
             Ok::<_, DiscoveryError>(self.fetcher.endpoint(&url)?)
         };
         let (keys, endpoint) = (named("jwks_uri")?, self.terms.endpoint.map(named).transpose()?);
-        let keys = KeySet::parse(&keys.fetch(None).await?)?;
+        let keys = self.key_set(&keys.fetch(None).await?)?;
         Ok(Known { keys, endpoint, fetched: now })
+    }
+
+    fn key_set(&self, document: &[u8]) -> Result<KeySet, InvalidKeySet> {
+        KeySet::parse(document, self.terms.key_use)
     }
 
     /// OpenID Connect Discovery, or RFC 8414 where the issuer knows only that.

@@ -7,31 +7,34 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::config::authority::AuthorityConfig;
-use crate::config::identity::ProviderTerms;
+use crate::config::identity::{ProviderTerms, WorkloadTerms};
 use crate::identity::dangerous_kinds;
 use crate::identity::jws::IdentityToken;
-use crate::identity::keys::KeySet;
+use crate::identity::keys::{KeySet, KeyUse};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-fn terms() -> ProviderTerms {
+fn terms() -> (ProviderTerms, WorkloadTerms) {
     let sample = include_str!("../../samples/authority.toml");
     let provider = "[[identity.provider]]\nname = \"corp\"\nissuer = \"https://i\"\nclient_ids = [\"app\"]\n";
     let text = format!(
         "{sample}\n{provider}audiences = [\"api\"]\n\
-         [identity.provider.signals]\naudiences = [\"api\"]\n"
+         [identity.provider.signals]\naudiences = [\"api\"]\n\
+         [[identity.workload]]\nname = \"ci\"\nissuer = \"https://i\"\naudiences = [\"ci\"]\n"
     );
-    AuthorityConfig::parse(&text, "/writ.toml".as_ref()).unwrap().terms.providers.remove(0)
+    let mut terms = AuthorityConfig::parse(&text, "/writ.toml".as_ref()).unwrap().terms;
+    (terms.providers.remove(0), terms.workloads.remove(0))
 }
 
 /// Everything that can be read out of a text, without a panic.
 fn read_all(text: &str) {
     // No token passes for two kinds.
-    assert!(dangerous_kinds(text, &terms(), "https://writ", NOW) <= 1);
+    let (provider, workloads) = terms();
+    assert!(dangerous_kinds(text, &provider, &workloads, "https://writ", NOW) <= 1);
     let Ok(token) = IdentityToken::parse(text) else { return };
     let jwk = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     // It is nobody's key.
-    assert!(!KeySet::parse(jwk.as_bytes()).unwrap().signed(&token));
+    assert!(!KeySet::parse(jwk.as_bytes(), KeyUse::Signatures).unwrap().signed(&token));
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
@@ -41,8 +44,17 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         (NOW.secs() - 100..NOW.secs() + 100).prop_map(Value::from),
-        prop_oneof![Just("app"), Just("api"), Just("https://i"), Just("JWT"), Just("at+jwt"), Just("EdDSA"), Just("")]
-            .prop_map(Value::from),
+        prop_oneof![
+            Just("app"),
+            Just("api"),
+            Just("ci"),
+            Just("https://i"),
+            Just("JWT"),
+            Just("at+jwt"),
+            Just("EdDSA"),
+            Just("")
+        ]
+        .prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {
@@ -71,12 +83,14 @@ proptest! {
         claims in object(&["iss", "sub", "aud", "azp", "exp", "iat", "nbf", "auth_time", "sid", "groups", "events", "nonce",
                            "jti", "act", "may_act", "cnf", "typ", "client_id", "scope", "resource", "sub_id"]),
         good in any::<bool>(),
+        of_workload in any::<bool>(),
     ) {
         let mut claims = claims;
         let mut header = header;
         if good {
             header = json!({ "alg": "EdDSA" });
-            for (name, value) in [("iss", json!("https://i")), ("aud", json!("app")), ("exp", json!(NOW.secs() + 9))] {
+            let aud = if of_workload { "ci" } else { "app" };
+            for (name, value) in [("iss", json!("https://i")), ("aud", json!(aud)), ("exp", json!(NOW.secs() + 9))] {
                 claims[name] = value;
             }
         }
@@ -86,7 +100,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_key_reader_panic(bytes: Vec<u8>, key in object(&["kty", "crv", "x", "y", "n", "e", "alg", "use", "kid", "key_ops"])) {
-        let _ = KeySet::parse(&bytes);
-        let _ = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes());
+        let _ = KeySet::parse(&bytes, KeyUse::Signatures);
+        let _ = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes(), KeyUse::Signatures);
     }
 }

@@ -14,6 +14,7 @@ use crate::id::ProviderName;
 use crate::identity::event::event;
 use crate::identity::fetch::{Endpoint, FetchError, Fetcher};
 use crate::identity::jws::IdentityToken;
+use crate::identity::keys::KeyUse;
 use crate::identity::provider::Provider;
 use crate::identity::source::{Source, SourceTerms, read_secret};
 use crate::identity::{IdentityError, Refused, SecurityEvent, SetupError};
@@ -78,6 +79,7 @@ impl Transmitter {
                 name: terms.name.clone(),
                 issuer: signals.issuer.clone(),
                 place: place.clone(),
+                key_use: KeyUse::Signatures,
                 algorithms: terms.algorithms.clone(),
                 keep: terms.keys_keep,
                 grace: terms.keys_grace,

@@ -247,7 +247,7 @@ fn groups(claims: &Object, claim: &str) -> Result<Vec<Group>, Refused> {
 }
 
 /// RFC 7800: a token that is bound to a key counts from the hands of whoever proves that key.
-fn bound_to(claims: &Object) -> Result<Option<String>, Refused> {
+pub(super) fn bound_to(claims: &Object) -> Result<Option<String>, Refused> {
     if !claims.has("cnf") {
         return Ok(None);
     }

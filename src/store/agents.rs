@@ -18,8 +18,9 @@ pub struct Agent {
     pub tenant: TenantName,
     /// Its name, unique in the tenant.
     pub name: AgentName,
-    /// Its public key, unique in the installation. Where an agent is found by a key that was replaced, that key.
-    pub key: PublicKey,
+    /// Its public key, unique in the installation; `None` for one that is known by its workloads alone. Where an agent is found by
+    /// a key that was replaced, that key.
+    pub key: Option<PublicKey>,
     /// The last moment that this key counts, if it was replaced.
     pub key_until: Option<Timestamp>,
     /// Whether it may be issued writs.

@@ -26,6 +26,7 @@ pub mod stops;
 pub mod url;
 pub mod users;
 pub mod witnessed;
+pub mod workloads;
 
 mod database;
 mod hint;
@@ -64,6 +65,7 @@ pub use stops::{Lift, Stop, Stops, SuspendedUser};
 pub use url::StoreUrl;
 pub use users::Users;
 pub use witnessed::{WitnessedRevocation, Witnesses};
+pub use workloads::{AgentWorkload, Workloads};
 
 /// Everything an authority keeps.
 pub trait Store:
@@ -72,6 +74,7 @@ pub trait Store:
     + Agents
     + AgentKeys
     + Approvals
+    + Workloads
     + Enrolments
     + CatalogStore
     + Credentials

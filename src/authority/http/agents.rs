@@ -16,6 +16,7 @@ use super::extract::{
 };
 use super::problem::Problem;
 use super::revocations::ReceiptJson;
+use super::workloads::NewWorkloadBody;
 use crate::authority::agent_keys::{KeyChanged, Overlap};
 use crate::authority::agents::NewAgent;
 use crate::authority::{Authority, AuthorityError};
@@ -35,9 +36,13 @@ pub(super) struct NewAgentBody {
     /// Its name, unique in the tenant.
     #[schema(value_type = String, example = "planner")]
     name: AgentName,
-    /// Its public key, as `writ agent keygen` printed it.
-    #[schema(value_type = String, example = "did:key:z6Mk...")]
-    key: PublicKey,
+    /// Its public key, as `writ agent keygen` printed it. May be left out beside `workload`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "did:key:z6Mk...")]
+    key: Option<PublicKey>,
+    /// A workload by which it is known, instead of a key or beside one.
+    #[serde(default)]
+    workload: Option<NewWorkloadBody>,
     /// Who answers for it: a person, a team.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -57,9 +62,10 @@ pub(super) struct AgentView {
     /// Its name.
     #[schema(value_type = String)]
     name: AgentName,
-    /// Its public key.
-    #[schema(value_type = String)]
-    key: PublicKey,
+    /// Its public key; absent if it is known by its workloads alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    key: Option<PublicKey>,
     /// `active` or `disabled`.
     #[schema(value_type = String)]
     status: AgentStatus,
@@ -111,7 +117,7 @@ impl AgentDetail {
     fn of(keys: Vec<Agent>, seen: Option<Timestamp>) -> Result<Self, AuthorityError> {
         let mut keys = keys.into_iter();
         let agent = keys.next().ok_or(StoreError::NotFound("agent"))?;
-        let before = keys.filter_map(|agent| Some(KeyBeforeView { key: agent.key, until: agent.key_until? }));
+        let before = keys.filter_map(|agent| Some(KeyBeforeView { key: agent.key?, until: agent.key_until? }));
         let keys_before = before.collect();
         Ok(Self { agent: AgentView::of(agent, seen), keys_before })
     }
@@ -166,7 +172,7 @@ const fn overlap_s_default() -> u64 {
     3600
 }
 
-/// Registers an agent by its public key.
+/// Registers an agent by its public key, or a workload.
 #[utoipa::path(post, path = "/v1/agents", tag = "agents", security(("operator" = ["admin"])), params(OfTenant), request_body = NewAgentBody,
     responses((status = 201, body = AgentView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn register(
@@ -175,8 +181,13 @@ pub(super) async fn register(
     Params(of): Params<OfTenant>,
     Body(new): Body<NewAgentBody>,
 ) -> Result<(StatusCode, Json<AgentView>), AuthorityError> {
-    let NewAgentBody { name, key, owner, purpose } = new;
-    let agent = authority.register_agent(&by, of.tenant(), NewAgent { name, key, owner, purpose }).await?;
+    let NewAgentBody { name, key, workload, owner, purpose } = new;
+    let new = NewAgent { name, key, owner, purpose };
+    let agent = match workload {
+        Some(workload) => authority.register_workload_agent(&by, of.tenant(), new, workload.into()).await?,
+        None if key.is_none() => return Err(AuthorityError::Malformed("give `key`, `workload`, or both".into())),
+        None => authority.register_agent(&by, of.tenant(), new).await?,
+    };
     Ok((StatusCode::CREATED, Json(AgentView::of(agent, None))))
 }
 

@@ -41,6 +41,7 @@ mod sign_in;
 mod stop;
 mod token;
 mod witness;
+mod workloads;
 
 pub use agents::OWN_KEY_PATH;
 pub use enrolment::ENROL_PATH;
@@ -97,6 +98,9 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(agents::enable))
         .routes(routes!(agents::rotate))
         .routes(routes!(agents::rotate_own))
+        .routes(routes!(workloads::add))
+        .routes(routes!(workloads::list))
+        .routes(routes!(workloads::remove))
         .routes(routes!(enrolment::add, enrolment::list))
         .routes(routes!(enrolment::remove))
         .routes(routes!(enrolment::enrol))

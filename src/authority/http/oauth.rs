@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Form, proof, refuse_query};
 use super::token::{ASSERTION_TYPE, FORM_BYTES_MAX, TokenProblem, TokenRefused, no_client};
-use crate::authority::clients::ClientCredentials;
+use crate::authority::clients::{AssertionKind, ClientCredentials};
 use crate::authority::introspect::{Active, Scope};
 use crate::authority::issue::IssueError;
 use crate::authority::witness::{Shown, WitnessRequest};
@@ -173,7 +173,7 @@ impl ClientForm {
                 "send `client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer`",
             ));
         }
-        Ok(Some(ClientCredentials { assertion, client_id: self.client_id.clone() }))
+        Ok(Some(ClientCredentials { assertion, kind: AssertionKind::Jwt, client_id: self.client_id.clone() }))
     }
 }
 

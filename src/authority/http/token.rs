@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Form, proof, refuse_query};
 use super::problem;
-use crate::authority::clients::ClientCredentials;
+use crate::authority::clients::{AssertionKind, ClientCredentials};
 use crate::authority::exchange::{ExchangeRequest, GrantedRequest};
 use crate::authority::issue::{IssueError, Issued, TokenRequest};
 use crate::authority::{Authority, AuthorityError};
@@ -29,6 +29,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const SAML2: &str = "urn:ietf:params:oauth:token-type:saml2";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const JWT_SVID: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A token request. Parameters that are not listed are ignored (RFC 6749 section 3.2); none may stand twice.
@@ -36,11 +37,11 @@ pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 pub(super) struct TokenForm {
     /// `client_credentials`, `urn:ietf:params:oauth:grant-type:token-exchange` or `…:jwt-bearer`.
     grant_type: Option<String>,
-    /// May be left out; if given, the `iss` of the assertion.
+    /// May be left out; if given, the `iss` of the assertion, or the agent or `sub` of a workload's token.
     client_id: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`, or `…:jwt-spiffe` of a JWT-SVID.
     client_assertion_type: Option<String>,
-    /// A JWT signed by the agent's registered key.
+    /// A JWT signed by the agent's registered key, or the token by which a workload issuer names the agent's workload.
     client_assertion: Option<String>,
     /// Not accepted.
     #[schema(ignore)]
@@ -58,7 +59,7 @@ pub(super) struct TokenForm {
     subject_token_type: Option<String>,
     /// Of `urn:ietf:params:oauth:grant-type:jwt-bearer`: a provider's identity assertion authorization grant.
     assertion: Option<String>,
-    /// Of an exchange, instead of `client_assertion`: a JWT signed by the agent's registered key.
+    /// Of an exchange, instead of `client_assertion`: the same.
     actor_token: Option<String>,
     /// Of an exchange: `urn:ietf:params:oauth:token-type:jwt`.
     actor_token_type: Option<String>,
@@ -172,9 +173,9 @@ pub(super) fn describable(text: &str) -> String {
     text.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '?' }).collect()
 }
 
-/// Issues a writ to an agent that proves its registered key, for itself or (by token exchange, RFC 8693) for a user.
+/// Issues a writ to an agent that proves its registered key, or for which a platform vouches, for itself or (by token exchange, RFC 8693) for a user.
 #[utoipa::path(post, path = "/oauth/token", tag = "oauth",
-    params(("DPoP" = Option<String>, Header, description = "A proof by the agent's registered key (RFC 9449): binds the writ to it.")),
+    params(("DPoP" = Option<String>, Header, description = "A proof by the agent's registered key, or any key where a platform vouches for it (RFC 9449): binds the writ to it.")),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = TokenReply), (status = "default", body = TokenProblem)))]
 pub(super) async fn token(
@@ -267,9 +268,15 @@ fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefus
     if form.client_secret.is_some() || headers.contains_key(header::AUTHORIZATION) {
         return Err(no_client("agents have no client secret: send a `client_assertion` signed by the agent's key"));
     }
-    if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
-        return Err(no_client("send `client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer`"));
-    }
+    let kind = match form.client_assertion_type.as_deref() {
+        Some(ASSERTION_TYPE) => AssertionKind::Jwt,
+        Some(JWT_SVID) => AssertionKind::JwtSvid,
+        _ => {
+            return Err(no_client(
+                "send `client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer`",
+            ));
+        }
+    };
     let assertion = form.client_assertion.ok_or_else(|| no_client("`client_assertion` is missing"))?;
     let proof = headers.contains_key("dpop").then(|| proof(headers)).transpose();
     let proof = proof.map_err(|error| TokenRefused::Issue(error.into()))?.map(str::to_owned);
@@ -278,7 +285,7 @@ fn read(form: TokenForm, headers: &HeaderMap) -> Result<TokenRequest, TokenRefus
         _ => Err(invalid("`expires_in` must be a whole number of seconds above 0".into())),
     });
     Ok(TokenRequest {
-        client: ClientCredentials { assertion, client_id: form.client_id },
+        client: ClientCredentials { assertion, kind, client_id: form.client_id },
         capabilities: scope(form.scope.as_deref().unwrap_or(""))?,
         ttl: ttl.transpose()?,
         audience: form

@@ -98,8 +98,12 @@ impl Teller<'_> {
 
     async fn request(&self) -> Result<RawToken, Failure> {
         let key = KeyPair::from_seed(self.stage.planner.seed().expose());
-        let credentials =
-            AgentCredentials { tenant: self.stage.remote.tenant().clone(), agent: "planner".parse()?, key };
+        let credentials = AgentCredentials {
+            tenant: self.stage.remote.tenant().clone(),
+            agent: "planner".parse()?,
+            key,
+            workload_token: None,
+        };
         let scope = vec!["notes:/:team".parse()?, "calendar:events/read:team".parse()?];
         let wish = Wish { scope, lasting: Some(Duration::from_secs(3600)), audience: None, subject: None };
         issued(&self.stage.remote, &credentials, &wish, self.context.now()).await

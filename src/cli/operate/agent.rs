@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::workload::{Claims, WorkloadCommand, WorkloadName};
 use super::{Column, list, of_tenant, receipt_told, text, when};
 use crate::cli::Context;
 use crate::cli::failure::Failure;
@@ -36,16 +37,21 @@ pub(crate) enum AgentCommand {
         /// The private key file.
         key: PathBuf,
     },
-    /// Register an agent by its public key.
+    /// Register an agent by its public key, or by a workload.
     Register {
         /// Its name, unique in the tenant.
         name: AgentName,
         /// Its public key, `did:key:…`.
-        #[arg(long, value_name = "DID", required_unless_present = "key_file")]
+        #[arg(long, value_name = "DID", required_unless_present_any = ["key_file", "workload"])]
         key: Option<PublicKey>,
         /// The key file to take the public key from.
         #[arg(long, value_name = "FILE", conflicts_with = "key")]
         key_file: Option<PathBuf>,
+        /// The workload that it is: its issuer, as the settings call it, and what the issuer calls it (`sub`).
+        #[arg(long, value_name = "ISSUER:SUB")]
+        workload: Option<WorkloadName>,
+        #[command(flatten)]
+        claims: Claims,
         #[command(flatten)]
         about: About,
         #[command(flatten)]
@@ -140,6 +146,9 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         remote: RemoteArgs,
     },
+    /// Workloads by which agents are known instead of by a key.
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
     /// List the agents of a tenant.
     List {
         #[command(flatten)]
@@ -187,18 +196,26 @@ impl AgentCommand {
 
     async fn call(self, context: Context) -> Result<(), Failure> {
         match self {
-            Self::Register { name, key, key_file, about, operator } => {
+            Self::Register { name, key, key_file, workload, claims, about, operator } => {
                 let remote = operator.open()?;
                 let key = match (key, key_file) {
-                    (Some(key), _) => key,
-                    (None, Some(path)) => read_key(&path)?.public(),
-                    (None, None) => return Err(Failure::usage("give its public key with `--key` or `--key-file`")),
+                    (None, Some(path)) => Some(read_key(&path)?.public()),
+                    (key, _) => key,
                 };
                 let path = of_tenant(&remote, "/v1/agents", &[]);
-                let new = json!({ "name": name, "key": key, "owner": about.owner, "purpose": about.purpose });
+                let workload = workload.map(|workload| workload.stated(&claims));
+                let new = json!({
+                    "name": name,
+                    "key": key,
+                    "workload": workload,
+                    "owner": about.owner,
+                    "purpose": about.purpose,
+                });
                 let agent: Value = remote.send(Method::POST, &path, &new).await?;
-                context.out.result(&agent, || format!("{} agent {} with key {key}", good("registered"), strong(&name)))
+                let with = key.map_or_else(String::new, |key| format!(" with key {key}"));
+                context.out.result(&agent, || format!("{} agent {}{with}", good("registered"), strong(&name)))
             }
+            Self::Workload(command) => command.call(context).await,
             Self::List { operator } => {
                 let remote = operator.open()?;
                 let path = of_tenant(&remote, "/v1/agents", &[]);
@@ -341,10 +358,10 @@ async fn issuer(remote: &Remote) -> Result<String, Failure> {
 
 /// An agent for a person.
 fn shown(agent: &Value, now: Timestamp) -> String {
-    let mut lines = vec![
-        format!("{} {}", strong(text(agent, "name")), term(text(agent, "status"))),
-        format!("  key        {}", text(agent, "key")),
-    ];
+    let mut lines = vec![format!("{} {}", strong(text(agent, "name")), term(text(agent, "status")))];
+    if agent.get("key").is_some() {
+        lines.push(format!("  key        {}", text(agent, "key")));
+    }
     for before in agent["keys_before"].as_array().into_iter().flatten() {
         lines.push(format!("  before     {} until {}", text(before, "key"), when(before, "until", now)));
     }

@@ -28,6 +28,7 @@ mod shown;
 pub(crate) mod stop;
 pub(crate) mod user;
 pub(crate) mod vault;
+mod workload;
 
 /// A column of a list: its heading, and what a row says there.
 type Column = (&'static str, fn(&Value, Timestamp) -> String);

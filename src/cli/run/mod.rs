@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use crate::catalog::Origin;
 use crate::cli::Context;
@@ -20,6 +21,7 @@ use crate::cli::run::services::Services;
 use crate::cli::token::read_token;
 use crate::dial::{AddressRule, Dialer, Limits};
 use crate::id::{AgentName, ServiceName};
+use crate::key::KeyPair;
 
 mod child;
 mod environment;
@@ -35,15 +37,19 @@ pub(crate) struct RunArgs {
     /// The edge's origin.
     #[arg(long, value_name = "URL", env = "WRIT_EDGE")]
     edge: Origin,
-    /// The private key file of the writ's holder.
-    #[arg(long, value_name = "FILE", env = "WRIT_KEY")]
-    key: PathBuf,
+    /// The private key file of the writ's holder. With `--workload-token` it may be left out: then a key is made for this run.
+    #[arg(long, value_name = "FILE", env = "WRIT_KEY", required_unless_present = "workload_token")]
+    key: Option<PathBuf>,
     /// The writ: a file, `-` for standard input, or its text. It is not renewed.
     #[arg(long, value_name = "TOKEN", env = "WRIT_TOKEN", conflicts_with = "agent")]
     token: Option<String>,
     /// Ask the authority for a writ as this agent, and renew it before it ends.
     #[arg(long, value_name = "NAME", requires = "scope")]
     agent: Option<AgentName>,
+    /// The file in which the platform keeps the agent's token (SPIFFE, Kubernetes, CI): instead of a registered key. It is read
+    /// anew at each renewal.
+    #[arg(long, value_name = "FILE", requires = "agent")]
+    workload_token: Option<PathBuf>,
     #[command(flatten)]
     wish: Wish,
     #[command(flatten)]
@@ -96,12 +102,16 @@ impl RunArgs {
     }
 
     async fn holder(&self, context: Context) -> Result<Holder, Failure> {
-        let key = read_key(&self.key)?;
+        let key = match &self.key {
+            Some(path) => read_key(path)?,
+            None => KeyPair::from_seed(&Zeroizing::new(random()?)),
+        };
         match (&self.token, &self.agent) {
             (Some(token), None) => Holder::of_token(context, read_token(token)?, key),
             (None, Some(agent)) => {
                 let remote = self.remote.open()?;
-                let credentials = AgentCredentials { tenant: remote.tenant().clone(), agent: agent.clone(), key };
+                let (tenant, workload_token) = (remote.tenant().clone(), self.workload_token.clone());
+                let credentials = AgentCredentials { tenant, agent: agent.clone(), key, workload_token };
                 Holder::of_agent(context, remote, credentials, self.wish.clone()).await
             }
             _ => Err(Failure::usage("give a writ with `--token`, or `--agent` and `--scope` to ask for one")),

@@ -53,19 +53,22 @@ impl AgentKeys for SqlStore {
         write.conflict("an agent of that name or key");
         let sql = "SELECT key, disabled_seq FROM agent WHERE tenant = $1 AND name = $2";
         let rows = write.query(sql, vec![text(tenant), text(name)]).await?;
-        let read = |row: &mut Row| Ok((row.parse::<PublicKey>()?, row.int_or_null::<u64>()?));
+        let read = |row: &mut Row| Ok((row.parse_or_null::<PublicKey>()?, row.int_or_null::<u64>()?));
         let (key, disabled) = read_first(rows, "agent", read)?.ok_or(StoreError::NotFound("agent"))?;
         if from.is_some() && disabled.is_some() {
             return Ok(Rotated::Disabled);
         }
-        if key == *to {
+        if key == Some(*to) {
             return Ok(Rotated::Already);
         }
-        if from.is_some_and(|from| from != key) {
+        if from.is_some() && *from != key {
             return Ok(Rotated::Stale);
         }
         write.key_is_new(to).await?;
-        let entry = write.end_key(rotation, &key).await?;
+        let entry = match key {
+            Some(key) => write.end_key(rotation, &key).await?,
+            None => None,
+        };
         write.change(
             "UPDATE agent SET key = $3 WHERE tenant = $1 AND name = $2",
             vec![text(tenant), text(name), text(to)],

@@ -32,7 +32,7 @@ pub(super) fn agent(row: &mut Row) -> Result<Agent, StoreError> {
     Ok(Agent {
         tenant: row.parse()?,
         name: row.parse()?,
-        key: row.parse()?,
+        key: row.parse_or_null()?,
         key_until: row.time_or_null()?,
         status: match row.int_or_null::<u64>()? {
             None => AgentStatus::Active,
@@ -48,13 +48,15 @@ impl Write<'_> {
     /// Adds an agent whose name and key nobody has or had.
     pub(super) async fn insert_agent(&mut self, agent: &Agent) -> Result<(), StoreError> {
         self.conflict("an agent of that name or key");
-        self.key_is_new(&agent.key).await?;
+        if let Some(key) = &agent.key {
+            self.key_is_new(key).await?;
+        }
         let sql = "INSERT INTO agent (tenant, name, key, disabled_seq, created, owner, purpose) \
                    VALUES ($1, $2, $3, NULL, $4, $5, $6) RETURNING name";
         let params = vec![
             text(&agent.tenant),
             text(&agent.name),
-            text(&agent.key),
+            text_or_null(agent.key.as_ref()),
             time(agent.created),
             text_or_null(agent.owner.as_ref()),
             text_or_null(agent.purpose.as_ref()),
@@ -94,42 +96,60 @@ impl Write<'_> {
     }
 }
 
+/// How an agent is found: what is read of it, where it stands, and by what.
+pub(super) struct Known<'a> {
+    /// What `read` of [`SqlStore::context`] reads, then those that [`agent`] reads.
+    pub(super) columns: &'a str,
+    pub(super) from: &'a str,
+    /// A condition on the parameters from the second on. The first is the user.
+    pub(super) by: &'a str,
+}
+
 impl SqlStore {
-    /// The context of an agent that stands in `from` by its key.
-    async fn context(
+    /// The context of the agent that is found, with what `read` reads before it.
+    pub(super) async fn context<T>(
         &self,
-        columns: &str,
-        from: &str,
-        key: &PublicKey,
-        subject: Option<&Subject>,
-    ) -> Result<Option<IssueContext>, StoreError> {
+        Known { columns, from, by }: Known<'_>,
+        params: Vec<Value>,
+        read: impl Fn(&mut Row) -> Result<T, StoreError>,
+    ) -> Result<Option<(T, IssueContext)>, StoreError> {
         // One statement: agent, grants, head, suspension and stop are of one moment without a transaction.
         let sql = format!(
             "SELECT h.revocation_seq, u.seq, s.seq, {columns}, g.id, g.tenant, \
              g.agent, g.subject, g.user_group, g.capabilities, g.ttl_s_max, g.depth_max, g.bearer, g.proof_covers \
              FROM {from} CROSS JOIN heads h \
-             LEFT JOIN suspended_user u ON u.tenant = a.tenant AND u.subject = $2 \
+             LEFT JOIN suspended_user u ON u.tenant = a.tenant AND u.subject = $1 \
              LEFT JOIN emergency_stop s ON s.one = 1 LEFT JOIN agent_grant g ON g.tenant = a.tenant AND g.agent = a.name \
-             WHERE {key} = $1 ORDER BY g.position",
-            key = if from == BEFORE { "k.key" } else { "a.key" },
+             WHERE {by} ORDER BY g.position",
         );
-        let mut context: Option<IssueContext> = None;
-        for row in self.read(&sql, vec![text(key), text_or_null(subject)]).await? {
+        let mut context: Option<(T, IssueContext)> = None;
+        for row in self.read(&sql, params).await? {
             let mut row = row.of("agent");
             let (epoch, suspended_at, stopped_at) = (row.int()?, row.int_or_null::<u64>()?, row.int_or_null::<u64>()?);
-            let agent = agent(&mut row)?;
-            let context = context.get_or_insert_with(|| IssueContext {
+            let (known, agent) = (read(&mut row)?, agent(&mut row)?);
+            let found = || IssueContext {
                 agent,
                 grants: Vec::new(),
                 epoch,
                 suspended: suspended_at.is_some(),
                 stopped: stopped_at.is_some(),
-            });
+            };
+            let (_, context) = context.get_or_insert_with(|| (known, found()));
             if !row.next_is_null() {
                 context.grants.push(grant(&mut row.of("agent_grant"))?);
             }
         }
         Ok(context)
+    }
+
+    /// The ids are digests: one call in 64 clears away for the others.
+    pub(super) async fn forget_used_ids(&self, id: &[u8; 32], at: Timestamp) {
+        if id[0] < 4 {
+            let sql = "DELETE FROM used_id WHERE id IN (SELECT id FROM used_id WHERE until < $1 LIMIT $2)";
+            if let Err(error) = self.database.write(sql, vec![time(at), count(CLEARED_MAX)]).await {
+                tracing::warn!(error = %StoreError::from(error), "expired single-use ids stay for now");
+            }
+        }
     }
 }
 
@@ -288,10 +308,14 @@ impl Agents for SqlStore {
     }
 
     async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError> {
-        if let Some(context) = self.context(AGENT, "agent a", key, subject).await? {
+        let nothing = |_: &mut Row| Ok(());
+        let params = || vec![text_or_null(subject), text(key)];
+        let present = Known { columns: AGENT, from: "agent a", by: "a.key = $2" };
+        if let Some(((), context)) = self.context(present, params(), nothing).await? {
             return Ok(context);
         }
-        self.context(AGENT_BEFORE, BEFORE, key, subject).await?.ok_or(StoreError::NotFound("agent"))
+        let before = Known { columns: AGENT_BEFORE, from: BEFORE, by: "k.key = $2" };
+        self.context(before, params(), nothing).await?.map(|((), context)| context).ok_or(StoreError::NotFound("agent"))
     }
 
     async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError> {
@@ -327,13 +351,7 @@ impl Agents for SqlStore {
         // The row's own lock decides between two that come at once. If the answer is lost, the id is used up: who repeats
         // the call is refused, which is the safe side.
         let first = !self.database.write(USE_ONCE, vec![bytes(id), time(until), time(at)]).await?.is_empty();
-        // The ids are digests: one call in 64 clears away for the others.
-        if id[0] < 4 {
-            let sql = "DELETE FROM used_id WHERE id IN (SELECT id FROM used_id WHERE until < $1 LIMIT $2)";
-            if let Err(error) = self.database.write(sql, vec![time(at), count(CLEARED_MAX)]).await {
-                tracing::warn!(error = %StoreError::from(error), "expired single-use ids stay for now");
-            }
-        }
+        self.forget_used_ids(id, at).await;
         Ok(first)
     }
 }

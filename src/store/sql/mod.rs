@@ -32,6 +32,7 @@ mod sessions;
 mod stops;
 mod users;
 mod witnessed;
+mod workloads;
 
 /// The store over either database.
 pub(super) struct SqlStore {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
-use writ::authority::clients::ClientCredentials;
+use writ::authority::clients::{AssertionKind, ClientCredentials};
 use writ::authority::issue::{IssueError, Issued, TokenRequest};
 use writ::revocation::{RevocationSet, Statement};
 use writ::token::{Limits, RootKeys, verify};
@@ -242,7 +242,11 @@ async fn however_issuing_and_ending_interleave_no_live_writ_is_left(database: &D
             let (agent, grant) = granted_for(&test, &name, &user).await;
             let ask = || {
                 test.authority.issue(TokenRequest {
-                    client: ClientCredentials { assertion: test.assertion(&agent, &json!({})), client_id: None },
+                    client: ClientCredentials {
+                        assertion: test.assertion(&agent, &json!({})),
+                        kind: AssertionKind::Jwt,
+                        client_id: None,
+                    },
                     capabilities: vec!["notes:read:team".parse().unwrap()],
                     ttl: None,
                     audience: None,

@@ -16,3 +16,5 @@ pub(crate) mod real;
 mod sign_in;
 mod signing_in;
 mod tokens;
+mod workload;
+mod workload_real;

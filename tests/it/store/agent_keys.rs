@@ -52,7 +52,7 @@ async fn a_replaced_key_finds_its_agent_and_says_until_when_it_counts(db: &Datab
     let rotated = change("agent.rotate", "a");
     let done = db.store.rotate_agent_key(&rotation(2, KeyBefore::CountsUntil(later())), &rotated).await.unwrap();
     assert_eq!(done, Rotated::Done(None));
-    let now = Agent { key: key(2), ..a.clone() };
+    let now = Agent { key: Some(key(2)), ..a.clone() };
     let before = Agent { key_until: Some(later()), ..a };
     assert_eq!(db.store.agents(&acme()).await.unwrap(), std::slice::from_ref(&now));
     assert_eq!(db.store.agent_by_key(&key(2)).await.unwrap(), Some(now.clone()));
@@ -65,7 +65,7 @@ async fn a_replaced_key_finds_its_agent_and_says_until_when_it_counts(db: &Datab
     db.store.rotate_agent_key(&rotation(3, KeyBefore::CountsUntil(until)), &event()).await.unwrap();
     let keys = db.store.agent_keys(&acme(), &name("a")).await.unwrap();
     let told: Vec<_> = keys.iter().map(|agent| (agent.key, agent.key_until)).collect();
-    assert_eq!(told, [(key(3), None), (key(2), Some(until)), (key(1), Some(later()))]);
+    assert_eq!(told, [(Some(key(3)), None), (Some(key(2)), Some(until)), (Some(key(1)), Some(later()))]);
     assert_eq!(db.store.agent_keys(&acme(), &name("b")).await.unwrap(), []);
     // Again is not an error, and changes nothing.
     let recorded = changes(&*db.store).await.len();

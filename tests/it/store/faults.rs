@@ -9,8 +9,8 @@ use writ::revocation::Target;
 use writ::store::StoreError;
 
 use super::make::{
-    AT, LATER, agent, change, changes, credential, credential_key, decision, event, grant, installation, journal, name,
-    operator, revocation, root,
+    AT, LATER, agent, change, changes, credential, credential_key, decision, event, grant, installation, journal, key,
+    name, operator, revocation, root,
 };
 use super::{Database, for_every_backend};
 
@@ -45,7 +45,7 @@ async fn a_call_that_is_given_up_leaves_nothing_and_blocks_nobody(db: &Database)
         // Whoever comes next is not held up, and sees the whole change or none of it.
         let next = tokio::time::timeout(Duration::from_secs(30), db.store.record(AT, &change("next", "one"))).await;
         next.expect("a call that was given up holds a lock").unwrap();
-        let there = db.store.agent_by_key(&agent.key).await.unwrap().is_some();
+        let there = db.store.agent_by_key(&key(polls)).await.unwrap().is_some();
         assert!(there || !ended);
         let recorded = changes(&*db.store).await.contains(&format!("agent.register a{polls}"));
         assert_eq!(there, recorded, "a change and its record are one");

@@ -47,7 +47,7 @@ pub(crate) fn agent(text: &str, n: u8) -> Agent {
     Agent {
         tenant: name("acme"),
         name: name(text),
-        key: key(n),
+        key: Some(key(n)),
         key_until: None,
         status: AgentStatus::Active,
         created: AT,

@@ -30,6 +30,7 @@ mod stops;
 mod tls;
 mod users;
 mod witnessed;
+mod workloads;
 
 /// A database of a test's own.
 pub(crate) struct Database {
