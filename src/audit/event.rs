@@ -54,12 +54,15 @@ pub struct Decision {
     pub method: Box<str>,
     /// The path, normalised, without the query (which may carry secrets).
     pub path: Box<str>,
-    /// What was asked for, once a route matched.
+    /// What was asked for, once a route matched: the first operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<What>,
     /// The capability that allowed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<Capability>,
+    /// The other operations of the request, in its order. None is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Also>,
     /// The credential that is to be injected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialName>,
@@ -114,7 +117,17 @@ pub struct Who {
     pub epoch: Option<u64>,
 }
 
-/// What a request does.
+/// A further operation of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Also {
+    /// What it does.
+    pub what: What,
+    /// The capability that allowed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<Capability>,
+}
+
+/// What a request does: one operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct What {
     /// The service.
@@ -126,6 +139,9 @@ pub struct What {
     /// The arguments that the route marks as loggable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<Argument>,
+    /// What was not looked at or is not shown in full, in sentences: parameters that the route ignores, cut arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Box<str>>,
 }
 
 /// A proof that was used.

@@ -114,13 +114,21 @@ const RESPONSE_PREFIXES: [&str; 3] = ["proxy-", "writ-", "x-accel-"];
 ///
 /// A name with `_` is removed too: CGI-like servers take `_` for `-`, so that it could stand for any other header.
 pub fn clean_request(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
+    remove(headers, |name| is_callers_own(name) || credential.is_some_and(|credential| credential == name));
+}
+
+/// Whether the header of a request reaches the upstream as the caller sent it, so that an argument can be taken from it.
+pub(super) fn reaches_upstream(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let rewritten = ["accept-encoding", "range", "if-range", "content-type", "content-encoding"];
+    !is_callers_own(name) && !PER_CONNECTION.contains(&name) && !rewritten.contains(&name)
+}
+
+fn is_callers_own(name: &str) -> bool {
     let lists: [&[&str]; 4] = [&REQUEST_ROUTING, &REQUEST_METHOD, &REQUEST_SOURCE, &REQUEST_CREDENTIAL];
-    remove(headers, |name| {
-        name.contains('_')
-            || lists.iter().any(|list| list.contains(&name))
-            || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-            || credential.is_some_and(|credential| credential == name)
-    });
+    name.contains('_')
+        || lists.iter().any(|list| list.contains(&name))
+        || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Removes what must not reach the caller. `Content-Length` stays: whoever changes the body removes it.

@@ -1,9 +1,13 @@
 //! Services: how an HTTP request becomes an action on a resource with arguments. `spec/catalog.md` is the contract. Pure.
 //!
-//! `Target -> RouteMatch -> Operation`. Whatever has no route is denied, and whatever two parsers could read differently
+//! `Target -> RouteMatch -> Operations`. Whatever has no route is denied, and whatever two parsers could read differently
 //! is refused before a route is looked for.
 
+pub mod argument;
+pub mod body;
 pub mod builtin;
+pub mod form;
+pub mod graphql;
 pub mod headers;
 pub mod import;
 pub mod json;
@@ -11,17 +15,22 @@ mod load;
 pub mod origin;
 pub mod pattern;
 pub mod route;
+pub mod rpc;
 pub mod service;
+mod shown;
 mod spec;
 pub mod target;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use argument::{ArgumentRule, BadArgument, Kind};
+pub use body::{BadBody, BodyKind, BodyRule, Content};
 pub use origin::{Host, Origin, Scheme, Upstream};
-pub use route::{BadArgument, JsonBodyRule, NoRoute, Route, RouteMatch};
+pub use route::{Asked, Call, NoRoute, Route, RouteMatch, Selector, Shown, Unknown};
 pub use service::{CatalogError, CredentialPer, Service};
 pub use target::{Ambiguous, Target};
 

@@ -20,6 +20,14 @@ pub struct Pattern(Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
+/// What a name of a template stands for.
+pub(super) enum Captured<'a> {
+    /// Segments of a path in its canonical spelling.
+    Spelled(&'a str),
+    /// The text of one segment.
+    Plain(&'a str),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     /// In its canonical spelling.
@@ -93,34 +101,47 @@ impl Pattern {
 }
 
 impl Template {
-    /// Checks that `pattern` captures every name of the template, in the same form.
-    pub(super) fn check(&self, pattern: &Pattern) -> Result<(), InvalidPattern> {
+    /// Checks that `pattern` captures every name of the template, in the same form, or that it names one of `arguments`.
+    pub(super) fn check(&self, pattern: &Pattern, arguments: &[&str]) -> Result<(), InvalidPattern> {
         for part in &self.0 {
             let captured = |other: &Part| match (part, other) {
                 (Part::One(name), Part::Between(_, own, _)) => name == own,
                 _ => part == other,
             };
-            if !matches!(part, Part::Literal(_)) && !pattern.0.iter().any(captured) {
+            let is_argument = matches!(part, Part::One(name) if arguments.contains(&&**name));
+            if !matches!(part, Part::Literal(_)) && !is_argument && !pattern.0.iter().any(captured) {
                 return Err(InvalidPattern::NotCaptured(part.to_string()));
             }
         }
         Ok(())
     }
 
-    /// The resource, where `capture` gives the canonical text that a name captured.
-    pub(super) fn resource<'a>(&'a self, capture: impl Fn(&str) -> &'a str) -> Result<Path, InvalidPath> {
+    /// The names that it needs.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(Part::name)
+    }
+
+    /// The resource, where `capture` gives what a name stands for.
+    pub(super) fn resource<'a>(&'a self, capture: impl Fn(&str) -> Option<Captured<'a>>) -> Result<Path, InvalidPath> {
         if self.0.is_empty() {
             return Ok(Path::root());
         }
-        let segments: Vec<Cow<'a, str>> = self
-            .0
-            .iter()
-            .flat_map(|part| match part {
-                Part::Literal(text) => text.split('/'),
-                Part::One(name) | Part::Between(_, name, _) | Part::Rest(name) => capture(name).split('/'),
-            })
-            .map(decoded)
-            .collect();
+        let mut segments: Vec<Cow<'a, str>> = Vec::with_capacity(self.0.len());
+        for part in &self.0 {
+            let spelled = match part {
+                Part::Literal(text) => text,
+                Part::One(name) | Part::Between(_, name, _) | Part::Rest(name) => {
+                    match capture(name).ok_or(InvalidPath::Segment)? {
+                        Captured::Spelled(text) => text,
+                        Captured::Plain(text) => {
+                            segments.push(Cow::Borrowed(text));
+                            continue;
+                        }
+                    }
+                }
+            };
+            segments.extend(spelled.split('/').map(decoded));
+        }
         Path::from_segments(segments.iter().map(|segment| segment.as_bytes()))
     }
 }
@@ -322,15 +343,17 @@ mod tests {
     #[test]
     fn a_template_takes_decoded_segments() {
         let template: Template = "calendars/{calendar}/{*rest}".parse().unwrap();
-        let resource = template.resource(|name| if name == "rest" { "a:b/%C3%A9" } else { "x%2By" }).unwrap();
+        let resource = template
+            .resource(|name| Some(Captured::Spelled(if name == "rest" { "a:b/%C3%A9" } else { "x%2By" })))
+            .unwrap();
         assert_eq!(resource.as_str(), "calendars/x+y/a%3Ab/%C3%A9");
-        assert_eq!("/".parse::<Template>().unwrap().resource(|_| "").unwrap(), Path::root());
+        assert_eq!("/".parse::<Template>().unwrap().resource(|_| None).unwrap(), Path::root());
     }
 
     #[test]
     fn a_template_uses_only_what_its_path_captures() {
         let check =
-            |template: &str, pattern: &str| template.parse::<Template>().unwrap().check(&pattern.parse().unwrap());
+            |template: &str, pattern: &str| template.parse::<Template>().unwrap().check(&pattern.parse().unwrap(), &[]);
         assert_eq!(check("a/{b}", "/x/{b}"), Ok(()));
         assert_eq!(check("a/{b}", "/x/{c}"), Err(InvalidPattern::NotCaptured("{b}".into())));
         assert_eq!(check("a/{b}", "/x/{*b}"), Err(InvalidPattern::NotCaptured("{b}".into())));

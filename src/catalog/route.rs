@@ -3,72 +3,62 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use http::HeaderMap;
 use matchit::Params;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::json::{Body, Node, Pointer};
-use crate::catalog::pattern::{Pattern, Template};
+use crate::catalog::argument::{ArgumentRule, BadArgument, Named, Sources};
+use crate::catalog::body::{BodyRule, Content};
+use crate::catalog::graphql;
+use crate::catalog::json::Node;
+use crate::catalog::pattern::{Captured, Pattern, Template};
 use crate::catalog::service::Service;
-use crate::catalog::target::{Target, decoded, may_be_read_as};
-use crate::token::{Argument, Capability, Operation, Path, Value};
+use crate::catalog::target::{Target, decoded};
+use crate::catalog::{shown, unknown};
+use crate::token::{Argument, Capability, Operation, Operations, Path, Value};
 
-/// One row of a service: requests of these methods to this path do this action on this resource.
+/// One row of a service: requests of these methods to this path do this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub(super) methods: Vec<Box<str>>,
     pub(super) pattern: Pattern,
+    pub(super) body: Option<BodyRule>,
+    pub(super) unknown_query: Unknown,
+    pub(super) unknown_body: Unknown,
+    pub(super) calls: Vec<Call>,
+}
+
+/// What a request does, or one call or field of its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub(super) selector: Selector,
     pub(super) action: Path,
     pub(super) template: Template,
-    pub(super) body: Option<JsonBodyRule>,
     pub(super) arguments: Vec<ArgumentRule>,
 }
 
-/// The request's body must be JSON, because arguments are taken from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JsonBodyRule {
-    /// The longest body in bytes.
-    pub bytes_max: usize,
-}
-
-/// Where an argument comes from and what it must be.
+/// Which requests, or parts of a request, a [`Call`] is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArgumentRule {
-    pub(super) name: Box<str>,
-    pub(super) source: Source,
-    pub(super) kind: Kind,
-    pub(super) required: bool,
-    pub(super) loggable: bool,
+pub enum Selector {
+    /// Every request of the route.
+    Request,
+    /// Calls of this JSON-RPC method; without a name, of every method that has no entry of its own.
+    Method(Option<Box<str>>),
+    /// This field at the top of a GraphQL operation; without a name, every field that has no entry of its own.
+    Field(graphql::Kind, Option<Box<str>>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Query(Box<str>),
-    Path(Box<str>),
-    Json(Pointer),
-}
-
-/// The part of a request that an argument is taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What becomes of a parameter, field or member that no argument reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// A query parameter.
-    Query,
-    /// A capture of the route's path.
-    Path,
-    /// A value of the JSON body.
-    Json,
-}
-
-/// The type of an argument. Nothing is coerced to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A whole number from -2^63 to 2^63-1, written without sign, leading zero, fraction or exponent (a leading `-` before 1 to 9 excepted).
-    Integer,
-    /// Text.
-    String,
-    /// `true` or `false`.
-    Boolean,
+pub enum Unknown {
+    /// It passes.
+    #[default]
+    Allow,
+    /// It passes, and the audit record names it.
+    Note,
+    /// The request is refused.
+    Deny,
 }
 
 /// The catalog knows no route for a request. Denied by default.
@@ -88,33 +78,6 @@ pub enum NoRoute {
     },
 }
 
-/// A route matched, but the request's arguments or resource are not what it declares. The caller's fault: 400.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadArgument {
-    /// Required and absent.
-    #[error("the argument `{0}` is missing")]
-    Missing(Box<str>),
-    /// A query parameter twice.
-    #[error("the argument `{0}` is given twice")]
-    Repeated(Box<str>),
-    /// Something that another parser could take for the argument.
-    #[error("the request holds a key that differs from that of the argument `{0}` in case or by a bracket only")]
-    Ambiguous(Box<str>),
-    /// Of another type. Never coerced.
-    #[error("the argument `{0}` must be {1}")]
-    Type(Box<str>, Kind),
-    /// Over [`RouteMatch::STRING_BYTES_MAX`].
-    #[error("the argument `{0}` is longer than {max} bytes", max = RouteMatch::STRING_BYTES_MAX)]
-    TooLong(Box<str>),
-    /// The path's segments are no resource: too many or too long.
-    #[error(
-        "the path names a resource of more than {} segments or a segment of more than {} bytes",
-        Path::SEGMENTS_MAX,
-        Path::SEGMENT_BYTES_MAX
-    )]
-    Resource,
-}
-
 /// A route and what its path captured. Borrows from the service and the target; costs no allocation up to three captures.
 #[derive(Debug)]
 pub struct RouteMatch<'s, 't> {
@@ -125,6 +88,24 @@ pub struct RouteMatch<'s, 't> {
     pub(super) captures: Params<'s, 't>,
 }
 
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// All that it does.
+    pub operations: Operations,
+    /// What the audit record shows of each operation, in their order.
+    pub shown: Vec<Shown>,
+}
+
+/// What the audit record shows of one operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The arguments that the route marks as loggable; long ones are cut.
+    pub arguments: Vec<Argument>,
+    /// What is cut, and what was not looked at, in sentences.
+    pub notes: Vec<Box<str>>,
+}
+
 impl NoRoute {
     /// The reason code, for the caller and the audit record.
     pub const fn code(&self) -> &'static str {
@@ -133,30 +114,6 @@ impl NoRoute {
             Self::Path => "no_route",
             Self::Method { .. } => "method_not_allowed",
         }
-    }
-}
-
-impl BadArgument {
-    /// The reason code, for the caller and the audit record.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Missing(_) => "argument_missing",
-            Self::Repeated(_) => "argument_repeated",
-            Self::Ambiguous(_) => "argument_ambiguous",
-            Self::Type(..) => "argument_type",
-            Self::TooLong(_) => "argument_too_long",
-            Self::Resource => "resource_too_long",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Integer => "a whole number, as in `42`",
-            Self::String => "a string",
-            Self::Boolean => "`true` or `false`",
-        })
     }
 }
 
@@ -171,7 +128,19 @@ impl Route {
         &self.pattern
     }
 
-    /// What a request does.
+    /// What a request of this route can do: one thing, or where its body holds calls or fields, one for each of them.
+    pub fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+}
+
+impl Call {
+    /// What it is for.
+    pub const fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    /// What it does.
     pub const fn action(&self) -> &Path {
         &self.action
     }
@@ -187,127 +156,148 @@ impl Route {
     }
 }
 
-impl ArgumentRule {
-    /// The name that checks and the audit log know it by.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its type.
-    pub const fn kind(&self) -> Kind {
-        self.kind
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request => f.write_str("request"),
+            Self::Method(Some(name)) => write!(f, "call `{name}`"),
+            Self::Method(None) => f.write_str("any other call"),
+            Self::Field(kind, Some(name)) => write!(f, "{kind} field `{name}`"),
+            Self::Field(kind, None) => write!(f, "any other {kind} field"),
+        }
     }
 }
 
+/// One thing that the body asks for, and the JSON that its arguments are taken from.
+struct Item<'a> {
+    call: &'a Call,
+    root: Option<&'a Node>,
+}
+
 impl<'s> RouteMatch<'s, '_> {
-    /// The longest text argument in bytes.
-    pub const STRING_BYTES_MAX: usize = 4096;
-    /// How much of a text argument is logged, in bytes.
-    pub const LOGGED_BYTES_MAX: usize = 512;
+    /// The longest text that [`Asked`] may name as actions and resources, in bytes: all of it is recorded.
+    const NAMED_BYTES_MAX: usize = 8 * 1024;
 
     /// The route.
     pub const fn route(&self) -> &'s Route {
         self.route
     }
 
-    /// Whether the body must be read as JSON before [`operation`](Self::operation) can be called.
+    /// How the body must be read before [`ask`](Self::ask) can be called; `None` if it is not looked at.
     ///
-    /// Then a body that is not empty must be [`declared`](crate::catalog::json::declared) as JSON, parsed, handed over, and
-    /// forwarded as [`Body::to_bytes`] gives it. An empty body is no body.
-    pub const fn body_rule(&self) -> Option<JsonBodyRule> {
+    /// A body that is not empty must be [`declared`](BodyRule::declared), [`parsed`](BodyRule::parse), handed over, and
+    /// forwarded as [`Content::to_bytes`] gives it. An empty body is no body.
+    pub const fn body_rule(&self) -> Option<BodyRule> {
         self.route.body
     }
 
-    /// What the request does.
-    pub fn operation(&self, body: Option<&Body>) -> Result<Operation, BadArgument> {
-        let mut arguments = Vec::with_capacity(self.route.arguments.len());
-        for rule in &self.route.arguments {
-            let value = match &rule.source {
-                Source::Query(key) => rule.in_query(key, self.target)?,
-                Source::Path(name) => Some(rule.typed(decoded(self.capture(name)))?),
-                Source::Json(pointer) => body.map(|body| rule.in_json(pointer, body)).transpose()?.flatten(),
-            };
-            match value {
-                Some(Value::String(text)) if text.len() > Self::STRING_BYTES_MAX => {
-                    return Err(BadArgument::TooLong(rule.name.clone()));
-                }
-                Some(value) => arguments.push(Argument { name: rule.name.clone(), value }),
-                None if rule.required => return Err(BadArgument::Missing(rule.name.clone())),
-                None => {}
-            }
-        }
-        let Capability { service, action, resource } = self.needed()?;
-        Ok(Operation { service, action, resource, method: self.method.into(), arguments })
-    }
-
-    /// The narrowest capability that can allow the request: known before its body is read.
-    pub fn needed(&self) -> Result<Capability, BadArgument> {
-        let resource = self.route.template.resource(|name| self.capture(name)).map_err(|_| BadArgument::Resource)?;
-        Ok(Capability { service: self.service.name().clone(), action: self.route.action.clone(), resource })
-    }
-
-    /// The arguments of `operation` that the route marks as loggable; a long text is cut and ends with `…`.
-    pub fn loggable(&self, operation: &Operation) -> Vec<Argument> {
-        let is_loggable =
-            |argument: &&Argument| self.route.arguments.iter().any(|rule| rule.loggable && rule.name == argument.name);
-        operation.arguments.iter().filter(is_loggable).map(cut).collect()
-    }
-
-    fn capture(&self, name: &str) -> &str {
-        // Every name was found in the pattern when the service was loaded.
-        self.captures.get(name).unwrap_or_default()
-    }
-}
-
-fn cut(argument: &Argument) -> Argument {
-    match &argument.value {
-        Value::String(text) if text.len() > RouteMatch::LOGGED_BYTES_MAX => {
-            let end = text.floor_char_boundary(RouteMatch::LOGGED_BYTES_MAX);
-            Argument { name: argument.name.clone(), value: Value::String(format!("{}…", &text[..end]).into()) }
-        }
-        _ => argument.clone(),
-    }
-}
-
-impl ArgumentRule {
-    fn in_query(&self, key: &str, target: &Target) -> Result<Option<Value>, BadArgument> {
-        let mut found = None;
-        for pair in target.pairs() {
-            if pair.key == key {
-                if found.replace(pair).is_some() {
-                    return Err(BadArgument::Repeated(self.name.clone()));
-                }
-            } else if may_be_read_as(&pair.key, key) {
-                return Err(BadArgument::Ambiguous(self.name.clone()));
-            }
-        }
-        found.map(|pair| self.typed(pair.value.unwrap_or_default())).transpose()
-    }
-
-    fn in_json(&self, pointer: &Pointer, body: &Body) -> Result<Option<Value>, BadArgument> {
-        let found = pointer.find(body.root()).map_err(|_| BadArgument::Ambiguous(self.name.clone()))?;
-        let Some(node) = found else { return Ok(None) };
-        let value = match (self.kind, node) {
-            (Kind::Integer, Node::Number(text)) => integer(text).map(Value::Integer),
-            (Kind::String, Node::String(text)) => Some(Value::String(text.clone())),
-            (Kind::Boolean, Node::Boolean(value)) => Some(Value::Boolean(*value)),
+    /// Everything that the request does.
+    pub fn ask(&self, headers: &HeaderMap, content: Option<&Content>) -> Result<Asked, BadArgument> {
+        let mut operations = Vec::new();
+        let mut shown = Vec::new();
+        let mut record = shown::Record::default();
+        let form = match content {
+            Some(Content::Form(form)) => Some(form),
             _ => None,
         };
-        value.map(Some).ok_or_else(|| BadArgument::Type(self.name.clone(), self.kind))
+        let mut named = 0;
+        for item in self.items(content)? {
+            let from = Sources { target: self.target, headers, root: item.root, form };
+            let arguments = self.arguments(item.call, from)?;
+            let notes = unknown::notes(self.route, item.call, from)?;
+            let resource = self.resource(item.call, &arguments)?;
+            named += item.call.action.as_str().len() + resource.as_str().len();
+            let (service, action) = (self.service.name().clone(), item.call.action.clone());
+            shown.push(record.of(item.call, &arguments, notes));
+            operations.push(Operation { service, action, resource, method: self.method.into(), arguments });
+        }
+        if named > Self::NAMED_BYTES_MAX {
+            return Err(BadArgument::TooMuch);
+        }
+        let operations = Operations::try_from(operations).map_err(|_| BadArgument::TooMuch)?;
+        Ok(Asked { operations, shown })
     }
 
-    fn typed(&self, text: Cow<'_, str>) -> Result<Value, BadArgument> {
-        let value = match self.kind {
-            Kind::Integer => integer(&text).map(Value::Integer),
-            Kind::String => Some(Value::String(text.into())),
-            Kind::Boolean => text.parse().ok().map(Value::Boolean),
+    /// The narrowest capability that can allow the request, where that is known before its body is read.
+    pub fn needed(&self) -> Result<Option<Capability>, BadArgument> {
+        let [call] = &*self.route.calls else { return Ok(None) };
+        let captured = call.template.names().all(|name| self.captures.get(name).is_some());
+        if call.selector != Selector::Request || !captured {
+            return Ok(None);
+        }
+        let resource = self.resource(call, &[])?;
+        Ok(Some(Capability { service: self.service.name().clone(), action: call.action.clone(), resource }))
+    }
+
+    fn items<'a>(&'a self, content: Option<&'a Content>) -> Result<Vec<Item<'a>>, BadArgument> {
+        let calls = &self.route.calls;
+        let entry = |named: Selector, other: Selector, what, name: &str| {
+            let found = calls.iter().find(|call| call.selector == named);
+            let found = found.or_else(|| calls.iter().find(|call| call.selector == other));
+            found.ok_or_else(|| BadArgument::UnknownCall(what, Named::of(name)))
         };
-        value.ok_or_else(|| BadArgument::Type(self.name.clone(), self.kind))
+        match content {
+            Some(Content::Calls(requests)) => requests
+                .iter()
+                .map(|request| {
+                    let named = Selector::Method(Some(request.method.into()));
+                    let call = entry(named, Selector::Method(None), "method", request.method)?;
+                    Ok(Item { call, root: request.params })
+                })
+                .collect(),
+            Some(Content::Fields(request)) => request
+                .fields()
+                .iter()
+                .map(|field| {
+                    let named = Selector::Field(field.kind, Some(field.name.clone()));
+                    let what = match field.kind {
+                        graphql::Kind::Query => "query field",
+                        graphql::Kind::Mutation => "mutation field",
+                    };
+                    let call = entry(named, Selector::Field(field.kind, None), what, &field.name)?;
+                    Ok(Item { call, root: Some(&field.arguments) })
+                })
+                .collect(),
+            // A body of calls that is empty asks for nothing, which `Operations` refuses.
+            _ => {
+                let root = match content {
+                    Some(Content::Json(body)) => Some(body.root()),
+                    _ => None,
+                };
+                Ok(calls
+                    .iter()
+                    .filter(|call| call.selector == Selector::Request)
+                    .map(|call| Item { call, root })
+                    .collect())
+            }
+        }
     }
-}
 
-/// An integer in its one spelling: `-0`, `+1`, `01`, `1.0` and `1e2` are none.
-fn integer(text: &str) -> Option<i64> {
-    let number: i64 = text.parse().ok()?;
-    (number.to_string() == text).then_some(number)
+    fn arguments(&self, call: &Call, from: Sources<'_>) -> Result<Vec<Argument>, BadArgument> {
+        unknown::elsewhere(call, from)?;
+        let mut arguments = Vec::with_capacity(call.arguments.len());
+        for rule in &call.arguments {
+            if let Some(value) = rule.read(from, |name| self.capture(name))? {
+                arguments.push(Argument { name: rule.name.clone(), value });
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn resource(&self, call: &Call, arguments: &[Argument]) -> Result<Path, BadArgument> {
+        let text = |name: &str| match arguments.iter().find(|argument| *argument.name == *name)?.value {
+            Value::String(ref text) => Some(Captured::Plain(text)),
+            _ => None,
+        };
+        let capture = |name: &str| match self.captures.get(name) {
+            Some(spelled) => Some(Captured::Spelled(spelled)),
+            None => text(name),
+        };
+        call.template.resource(capture).map_err(|_| BadArgument::Resource)
+    }
+
+    /// The decoded text of a capture. Every name was found in the pattern when the service was loaded.
+    fn capture(&self, name: &str) -> Cow<'_, str> {
+        decoded(self.captures.get(name).unwrap_or_default())
+    }
 }

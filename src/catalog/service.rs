@@ -85,15 +85,17 @@ impl Service {
     pub const FILE_BYTES_MAX: usize = 1024 * 1024;
     /// The most routes of a service.
     pub const ROUTES_MAX: usize = 4096;
-    /// The most arguments of a route.
-    pub const ARGUMENTS_MAX: usize = 16;
+    /// The most arguments of a route, or of one of its calls.
+    pub const ARGUMENTS_MAX: usize = 32;
+    /// The most calls or fields that a route has entries for.
+    pub const CALLS_MAX: usize = 512;
     /// The most methods of a route.
     pub const METHODS_MAX: usize = 16;
     /// The most origins beside the upstream's.
     pub const ORIGINS_MAX: usize = 16;
-    /// The longest JSON body of a route that says nothing else.
+    /// The longest body of a route that looks at it and says nothing else.
     pub const BODY_BYTES_DEFAULT: usize = 64 * 1024;
-    /// The longest JSON body that a route may ask for.
+    /// The longest body that a route may ask for.
     pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
     /// Reads and checks a service's TOML file.

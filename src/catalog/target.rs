@@ -123,12 +123,7 @@ impl Target {
 
     /// The decoded query parameters, in order, repeated keys included.
     pub fn pairs(&self) -> impl Iterator<Item = Pair<'_>> {
-        self.query.as_deref().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            match pair.split_once('=') {
-                Some((key, value)) => Pair { key: decoded(key), value: Some(decoded(value)) },
-                None => Pair { key: decoded(pair), value: None },
-            }
-        })
+        pairs(self.query.as_deref().unwrap_or_default())
     }
 
     /// Removes every query parameter that a server could take for `key`, so that a caller's own cannot stand beside a
@@ -158,7 +153,33 @@ impl Target {
 
 /// Whether some server takes the parameter `sent` for `key`: it ignores case, or reads `key[]` and `key[0]` as lists.
 pub(super) fn may_be_read_as(sent: &str, key: &str) -> bool {
-    same_but_for_case(sent.split('[').next().unwrap_or_default(), key)
+    let name = |text: &str| text.find('[').unwrap_or(text.len());
+    same_but_for_case(&sent[..name(sent)], &key[..name(key)])
+}
+
+/// The decoded parameters of a canonical query or form.
+pub(super) fn pairs(canonical: &str) -> impl Iterator<Item = Pair<'_>> {
+    canonical.split('&').filter(|pair| !pair.is_empty()).map(|pair| match pair.split_once('=') {
+        Some((key, value)) => Pair { key: decoded(key), value: Some(decoded(value)) },
+        None => Pair { key: decoded(pair), value: None },
+    })
+}
+
+/// Writes a parameter of a query or form in its canonical spelling.
+pub(super) fn encode_pair(into: &mut String, key: &str, value: Option<&str>) {
+    if !into.is_empty() {
+        into.push('&');
+    }
+    encode(into, key, is_query_plain);
+    if let Some(value) = value {
+        into.push('=');
+        encode(into, value, is_query_plain);
+    }
+}
+
+/// Whether some frameworks take the parameter for the method.
+pub(super) fn is_method_override(key: &str) -> bool {
+    key.eq_ignore_ascii_case("_method")
 }
 
 /// The path without its trailing slash, which makes no difference to routing.
@@ -241,16 +262,8 @@ fn canonical_query(raw: &str) -> Result<String, Ambiguous> {
         if key.is_empty() {
             return Err(Ambiguous::EmptyKey);
         }
-        if key.eq_ignore_ascii_case("_method") {
-            continue;
-        }
-        if !query.is_empty() {
-            query.push('&');
-        }
-        encode(&mut query, &key, is_query_plain);
-        if let Some(value) = value {
-            query.push('=');
-            encode(&mut query, &value, is_query_plain);
+        if !is_method_override(&key) {
+            encode_pair(&mut query, &key, value.as_deref());
         }
     }
     Ok(query)
@@ -281,7 +294,7 @@ fn decode(raw: &str, plus_is_space: bool) -> Result<Cow<'_, str>, Ambiguous> {
 }
 
 /// The first byte that an escaped text stands for, and what follows. `None` at the end and at a broken escape.
-fn next_byte(text: &[u8]) -> Option<(u8, &[u8])> {
+pub(super) fn next_byte(text: &[u8]) -> Option<(u8, &[u8])> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     match text {
         [b'%', high, low, rest @ ..] => Some((digit(*high)? << 4 | digit(*low)?, rest)),
@@ -516,7 +529,7 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #![proptest_config(ProptestConfig::with_cases(crate::catalog::tests::cases()))]
 
         // Failure: another parser, or this one the second time, reads the forwarded path or query otherwise than it was
         // authorised.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::Serialize;
 
-use crate::catalog::json::Body;
 use crate::catalog::{Ambiguous, Catalog, Listed, Origin, Service, Target};
 use crate::cli::Context;
 use crate::cli::failure::{Failure, REFUSED};
@@ -22,7 +22,7 @@ use crate::policy::DenialReason;
 use crate::policy::permit::decide;
 use crate::token::inspect::inspect;
 use crate::token::verify::{Expected, TokenError, current};
-use crate::token::{Argument, Capability, Chain, Limits, Operation, RawToken, RootKeys, verify};
+use crate::token::{Argument, Capability, Chain, Limits, Operations, RawToken, RootKeys, verify};
 
 /// `writ explain`
 #[derive(Debug, clap::Args)]
@@ -64,6 +64,7 @@ pub(crate) struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the request does; where it does several things, the one that is denied, or the last.
     operation: Option<Capability>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     arguments: Vec<Argument>,
@@ -156,12 +157,12 @@ fn explain(
         ask_for: None,
     };
     let mut steps = || -> Result<(), Refusal> {
-        let operation = understood(catalog, asked, &mut found)?;
+        let operations = understood(catalog, asked, &mut found)?;
         match keys {
             Some(keys) => {
                 let chain = Arc::new(verify(token, keys, &Limits::default())?);
                 current(&chain, keys, &named_by(&chain), now)?;
-                judged(&chain, &operation, catalog, now, &mut found)
+                judged(&chain, &operations, catalog, now, &mut found)
             }
             None => {
                 let unverified = inspect(token, &Limits::default())?;
@@ -172,7 +173,7 @@ fn explain(
                 if chain.not_before().secs() > now.secs() {
                     return Err(TokenError::NotYet.into());
                 }
-                judged(chain, &operation, catalog, now, &mut found)
+                judged(chain, &operations, catalog, now, &mut found)
             }
         }
     };
@@ -190,23 +191,22 @@ fn named_by(chain: &Chain) -> Expected {
 }
 
 /// From the request to what it does.
-fn understood(catalog: &Catalog, asked: &Asked<'_>, found: &mut Explanation) -> Result<Operation, Refusal> {
+fn understood(catalog: &Catalog, asked: &Asked<'_>, found: &mut Explanation) -> Result<Operations, Refusal> {
     let (listed, target) = addressed(catalog, asked.url)?;
     let service = &listed.service;
     found.service = Some(service.name().clone());
     let matched = service.route(asked.method, &target).map_err(|error| Refusal::of(error.code(), error))?;
     let route = matched.route();
     found.route = Some(format!("{} {}", route.methods().join(","), route.pattern()));
-    let body = match (matched.body_rule(), asked.body) {
-        (Some(rule), Some(body)) => {
-            Some(Body::parse(body.as_bytes(), rule.bytes_max).map_err(|error| Refusal::of(error.code(), error))?)
+    let content = match (matched.body_rule(), asked.body) {
+        (Some(rule), body) => {
+            let body = body.unwrap_or_default().as_bytes();
+            rule.parse(body).map_err(|error| Refusal::of(error.code(), error))?
         }
         _ => None,
     };
-    let operation = matched.operation(body.as_ref()).map_err(|error| Refusal::of(error.code(), error))?;
-    found.operation = Some(operation.needed());
-    found.arguments.clone_from(&operation.arguments);
-    Ok(operation)
+    let asked = matched.ask(&HeaderMap::new(), content.as_ref()).map_err(|error| Refusal::of(error.code(), error))?;
+    Ok(asked.operations)
 }
 
 /// The service that a URL is for, and the target at that service: by the service's origin, or by the first path segment
@@ -242,32 +242,35 @@ fn addressed<'c>(catalog: &'c Catalog, url: &str) -> Result<(&'c Listed, Target)
 /// From what it does to the decision.
 fn judged(
     chain: &Chain,
-    operation: &Operation,
+    operations: &Operations,
     catalog: &Catalog,
     now: Timestamp,
     found: &mut Explanation,
 ) -> Result<(), Refusal> {
     let tenant = &chain.authority().tenant;
-    if catalog.service(&operation.service).is_ok_and(|listed| listed.tenant != *tenant) {
+    if catalog.service(operations.service()).is_ok_and(|listed| listed.tenant != *tenant) {
         return Err(Refusal::of(
             "wrong_tenant",
             format!("the service does not belong to the writ's tenant `{tenant}`"),
         ));
     }
-    match decide(chain, operation, now) {
-        Ok(capability) => {
-            found.capability = Some(capability.clone());
-            Ok(())
-        }
-        Err(reason) => {
-            found.ask_for = Some(operation.needed());
-            if let DenialReason::Check { block, .. } = &reason {
-                found.block = Some(*block);
-                return Err(Refusal::of("insufficient_scope", format!("{reason}: {}", added_by(chain, *block))));
+    for operation in operations {
+        found.operation = Some(operation.needed());
+        found.arguments.clone_from(&operation.arguments);
+        match decide(chain, operation, now) {
+            Ok(capability) => found.capability = Some(capability.clone()),
+            Err(reason) => {
+                found.capability = None;
+                found.ask_for = Some(operation.needed());
+                if let DenialReason::Check { block, .. } = &reason {
+                    found.block = Some(*block);
+                    return Err(Refusal::of("insufficient_scope", format!("{reason}: {}", added_by(chain, *block))));
+                }
+                return Err(Refusal::of("insufficient_scope", reason));
             }
-            Err(Refusal::of("insufficient_scope", reason))
         }
     }
+    Ok(())
 }
 
 /// Who added a block.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::audit::event::{UsedProof, What, Who};
+use crate::audit::event::{Also, UsedProof, What, Who};
 use crate::audit::{Decision, Event, Finish, Outcome, Verdict};
 use crate::clock::{Clock, Monotonic};
 use crate::edge::denial::Denial;
@@ -25,6 +25,8 @@ pub(super) struct Account {
     pub(super) chain: Option<Arc<Chain>>,
     pub(super) proof: Option<Proof>,
     pub(super) what: Option<What>,
+    /// The operations after the first.
+    pub(super) also: Vec<What>,
     pub(super) credential: Option<CredentialName>,
     pub(super) seq: u64,
 }
@@ -41,19 +43,20 @@ impl Account {
             chain: None,
             proof: None,
             what: None,
+            also: Vec::new(),
             credential: None,
             seq: 0,
         }
     }
 
-    /// The record of a permit.
-    pub(super) fn allowed(self, capability: Capability) -> Event {
-        self.decision(Verdict::Allowed, "allowed", None, Some(capability))
+    /// The record of a permit: by which capability each operation is allowed.
+    pub(super) fn allowed(self, capabilities: &[Capability]) -> Event {
+        self.decision(Verdict::Allowed, "allowed", None, capabilities)
     }
 
     /// The record of a denial.
     pub(super) fn denied(self, denial: &Denial) -> Event {
-        self.decision(Verdict::Denied, denial.reason(), Some(denial.detail()), None)
+        self.decision(Verdict::Denied, denial.reason(), Some(denial.detail()), &[])
     }
 
     fn decision(
@@ -61,8 +64,11 @@ impl Account {
         verdict: Verdict,
         reason: &'static str,
         detail: Option<Box<str>>,
-        capability: Option<Capability>,
+        capabilities: &[Capability],
     ) -> Event {
+        let mut capabilities = capabilities.iter().cloned();
+        let capability = capabilities.next();
+        let also = self.also.into_iter().map(|what| Also { what, capability: capabilities.next() });
         Event::Decision(Box::new(Decision {
             request: self.request,
             verdict,
@@ -73,6 +79,7 @@ impl Account {
             path: self.path,
             what: self.what,
             capability,
+            also: also.collect(),
             credential: self.credential,
             revocation_seq: self.seq,
             proof: self

@@ -11,8 +11,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
 
 use crate::audit::event::What;
-use crate::catalog::json::{Body as Json, declared};
-use crate::catalog::{BadArgument, JsonBodyRule, Listed, NoRoute, RouteMatch, Target};
+use crate::catalog::{BodyRule, Content, Listed, NoRoute, RouteMatch, Target};
 use crate::clock::Timestamp;
 use crate::edge::account::Account;
 use crate::edge::body;
@@ -27,7 +26,7 @@ use crate::policy::{DenialReason, Denied, Permit, authorize};
 use crate::revocation::LiveToken;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::verify::current;
-use crate::token::{HeldToken, RawToken, VerifiedToken};
+use crate::token::{Capability, HeldToken, RawToken, VerifiedToken};
 
 /// A request that is allowed, and all that is needed to forward it.
 pub(super) struct Admitted {
@@ -45,7 +44,7 @@ pub(super) struct Admitted {
 pub(super) enum Arriving {
     /// Not read: it will stream.
     Open(Incoming),
-    /// Read in full; where a route reads JSON, as it was written from the parsed form.
+    /// Read in full; where a route looks at it, as it was written from the parsed form.
     Read(Bytes),
 }
 
@@ -80,21 +79,25 @@ impl Door {
         account.credential = service.credential().cloned();
         let matched = service.route(parts.method.as_str(), &target)?;
         may_at_all(&live, &matched, account)?;
-        let (json, body) = match matched.body_rule() {
+        let (content, body) = match matched.body_rule() {
             Some(rule) => {
-                let read = self.read_json(rule, &parts.headers, body).await?;
+                let read = self.read_content(rule, &parts.headers, body).await?;
                 // It may have taken long to come.
                 self.knowledge.check(live.chain())?;
                 read
             }
             None => (None, body),
         };
-        let operation = matched.operation(json.as_ref())?;
-        if let Some(what) = &mut account.what {
-            what.arguments = matched.loggable(&operation);
-        }
+        let asked = matched.ask(&parts.headers, content.as_ref())?;
+        let mut whats = asked.operations.iter().zip(asked.shown).map(|(operation, shown)| What {
+            arguments: shown.arguments,
+            notes: shown.notes,
+            ..what(operation.needed())
+        });
+        account.what = whats.next();
+        account.also = whats.collect();
         // Again: a body may have taken long to come, and a check may be about the time.
-        let permit = authorize(live, operation, self.clock.now())?;
+        let permit = authorize(live, asked.operations, self.clock.now())?;
         drop(matched);
         Ok(Admitted { permit, token, listed, method: parts.method, headers: parts.headers, target, body })
     }
@@ -266,26 +269,23 @@ impl Door {
     }
 
     /// A body that a route takes arguments from, and the text to forward: written anew, never the caller's bytes.
-    async fn read_json(
+    async fn read_content(
         &self,
-        rule: JsonBodyRule,
+        rule: BodyRule,
         headers: &HeaderMap,
         body: Arriving,
-    ) -> Result<(Option<Json>, Arriving), Denial> {
-        let bytes_max = rule.bytes_max.min(self.limits.read_body_bytes_max);
+    ) -> Result<(Option<Content>, Arriving), Denial> {
+        let rule = BodyRule { bytes_max: rule.bytes_max.min(self.limits.read_body_bytes_max), ..rule };
         if !matches!(&body, Arriving::Open(body) if body.is_end_stream()) {
-            declared(headers)?;
+            rule.declared(headers)?;
         }
-        let body = match self.read(body, bytes_max).await? {
+        let body = match self.read(body, rule.bytes_max).await? {
             Arriving::Read(bytes) => bytes,
             open @ Arriving::Open(_) => return Ok((None, open)),
         };
-        if body.is_empty() {
-            return Ok((None, Arriving::Read(body)));
-        }
-        let json = Json::parse(&body, bytes_max)?;
-        let written = Bytes::from(json.to_bytes());
-        Ok((Some(json), Arriving::Read(written)))
+        let content = rule.parse(&body)?;
+        let written = content.as_ref().map_or(body, |content| content.to_bytes().into());
+        Ok((content, Arriving::Read(written)))
     }
 }
 
@@ -302,15 +302,14 @@ fn offered(settings: &KnownSettings, live: &LiveToken, target: &Target) -> Resul
     Ok((listed.clone(), below))
 }
 
+fn what(Capability { service, action, resource }: Capability) -> What {
+    What { service, action, resource, arguments: Vec::new(), notes: Vec::new() }
+}
+
 /// Whether any capability covers the request, whatever its body says: otherwise its body is not even asked for.
 fn may_at_all(live: &LiveToken, matched: &RouteMatch<'_, '_>, account: &mut Account) -> Result<(), Denial> {
-    let needed = matched.needed().map_err(|error: BadArgument| Denial::from(error))?;
-    account.what = Some(What {
-        service: needed.service.clone(),
-        action: needed.action.clone(),
-        resource: needed.resource.clone(),
-        arguments: Vec::new(),
-    });
+    let Some(needed) = matched.needed()? else { return Ok(()) };
+    account.what = Some(what(needed.clone()));
     if live.chain().authority().capabilities.iter().any(|held| held.covers(&needed)) {
         return Ok(());
     }

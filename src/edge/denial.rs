@@ -9,8 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::catalog::json::BadBody;
-use crate::catalog::{Ambiguous, BadArgument, NoRoute};
+use crate::catalog::{Ambiguous, BadArgument, BadBody, NoRoute};
 use crate::dial::UpstreamError;
 use crate::edge::framing::Refusal;
 use crate::edge::journal::JournalError;
@@ -503,9 +502,15 @@ impl From<NoRoute> for Denial {
 impl From<BadBody> for Denial {
     fn from(error: BadBody) -> Self {
         let code = match error {
-            BadBody::ContentType | BadBody::ContentEncoding => Code::UnsupportedMediaType,
+            BadBody::ContentType(_) | BadBody::ContentEncoding => Code::UnsupportedMediaType,
             BadBody::TooLong(_) => Code::BodyTooLarge,
-            BadBody::TooDeep | BadBody::Syntax(_) | BadBody::DuplicateKey(_) => Code::Malformed,
+            BadBody::TooDeep
+            | BadBody::Syntax(_)
+            | BadBody::DuplicateKey(_)
+            | BadBody::Form(_)
+            | BadBody::Rpc(_)
+            | BadBody::Graphql(_)
+            | BadBody::TooMany => Code::Malformed,
         };
         Self::new(code, error.code(), error.to_string())
     }
@@ -513,7 +518,12 @@ impl From<BadBody> for Denial {
 
 impl From<BadArgument> for Denial {
     fn from(error: BadArgument) -> Self {
-        Self::new(Code::Malformed, error.code(), error.to_string())
+        let code = match error {
+            // Understood, and offered to nobody: as a path without a route is.
+            BadArgument::UnknownCall(..) => Code::AccessDenied,
+            _ => Code::Malformed,
+        };
+        Self::new(code, error.code(), error.to_string())
     }
 }
 

@@ -95,7 +95,7 @@ impl Door {
         let id = account.request;
         match self.admit(request, peer, &mut account).await {
             Ok(admitted) => {
-                let event = account.allowed(admitted.permit.capability().clone());
+                let event = account.allowed(admitted.permit.capabilities());
                 // Begun first: should the caller go away while the disk works, the decision still gets its outcome.
                 let ending = Ending::new(id, self.journal.clone(), self.clock.clone());
                 if let Err(error) = self.journal.append(&event).await {

@@ -36,7 +36,7 @@ pub(super) fn inject(
     mut headers: HeaderMap,
     body: UpBody,
 ) -> Result<Injected, Denial> {
-    debug_assert_eq!(&cleared.permit().operation().service, service.name());
+    debug_assert_eq!(cleared.permit().operations().service(), service.name());
     let lent = cleared.credential().map(|credential| credential.lent());
     let applied = match lent {
         None => None,

@@ -100,7 +100,7 @@ impl Streams {
     pub fn open(self: &Arc<Self>, permit: &Permit, credential: Option<&OnLoan>) -> StreamGuard {
         let stream = Arc::new(Stream {
             chain: permit.token().held().token().chain().clone(),
-            service: permit.operation().service.clone(),
+            service: permit.operations().service().clone(),
             loan: credential.map(|credential| credential.loan().clone()),
             reason: OnceLock::new(),
             cut: Notify::new(),

@@ -1,15 +1,16 @@
-//! From a live token and an operation to a permit, and from a permit to the moment a credential may be used.
+//! From a live token and what a request does to a permit, and from a permit to the moment a credential may be used.
 
 use crate::clock::{Monotonic, Timestamp};
 use crate::revocation::{Borrowed, Lease, LiveToken, NotLive, RevocationSet, Use};
-use crate::token::{Capability, Chain, Operation};
+use crate::token::{Capability, Chain, Operation, Operations};
 
-/// This token may do this operation now. Only [`authorize`] makes one.
+/// This token may do all of these operations now. Only [`authorize`] makes one.
 #[derive(Debug)]
 pub struct Permit {
     token: LiveToken,
-    operation: Operation,
-    capability: Capability,
+    operations: Operations,
+    /// One for each operation.
+    capabilities: Box<[Capability]>,
 }
 
 /// A permit whose token was found live a second time, directly before the credential is used, and the credential that was
@@ -27,7 +28,7 @@ pub struct Cleared<C> {
 pub struct Denied {
     /// Why.
     pub reason: DenialReason,
-    /// The narrowest capability that would have allowed it.
+    /// The narrowest capability for the first operation that was denied.
     pub needed: Capability,
 }
 
@@ -57,16 +58,18 @@ impl DenialReason {
     }
 }
 
-/// Decides whether `token` may do `operation` at `now`: a capability of the authority block allows it, and every check
-/// of every block passes.
-pub fn authorize(token: LiveToken, operation: Operation, now: Timestamp) -> Result<Permit, Denied> {
-    match decide(token.chain(), &operation, now) {
-        Ok(capability) => Ok(Permit { capability: capability.clone(), token, operation }),
-        Err(reason) => Err(Denied { reason, needed: operation.needed() }),
-    }
+/// Decides whether `token` may do all of `operations` at `now`: each is allowed by a capability of the authority block, and
+/// passes every check of every block.
+pub fn authorize(token: LiveToken, operations: Operations, now: Timestamp) -> Result<Permit, Denied> {
+    let decided = |operation: &Operation| {
+        let allowed = decide(token.chain(), operation, now);
+        allowed.cloned().map_err(|reason| Denied { reason, needed: operation.needed() })
+    };
+    let capabilities = operations.iter().map(decided).collect::<Result<_, _>>()?;
+    Ok(Permit { token, operations, capabilities })
 }
 
-/// The rule of [`authorize`] without its consequence, for `writ explain`: names the capability that allows, or what denies.
+/// The rule of [`authorize`] for one operation, without its consequence, for `writ explain`: names the capability that allows, or what denies.
 pub fn decide<'a>(chain: &'a Chain, operation: &Operation, now: Timestamp) -> Result<&'a Capability, DenialReason> {
     let capability = chain
         .authority()
@@ -86,19 +89,18 @@ impl Permit {
         &self.token
     }
 
-    /// The operation it allows.
-    pub const fn operation(&self) -> &Operation {
-        &self.operation
+    /// The operations it allows.
+    pub const fn operations(&self) -> &Operations {
+        &self.operations
     }
 
-    /// The capability that allowed it.
-    pub const fn capability(&self) -> &Capability {
-        &self.capability
+    /// The capabilities that allowed them: one for each operation, in their order.
+    pub const fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
     }
 
     /// Looks again, directly before `credential` is used: whatever was waited for since, neither the token nor the service
     /// nor this version of the credential was revoked meanwhile.
-    #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
     pub fn clear<C: Borrowed>(
         self,
         credential: Option<C>,
@@ -107,7 +109,7 @@ impl Permit {
         now: Monotonic,
     ) -> Result<Cleared<C>, (Self, NotLive)> {
         let loan = credential.as_ref().map(Borrowed::loan);
-        let used = Use { chain: self.token.chain(), service: &self.operation.service, loan };
+        let used = Use { chain: self.token.chain(), service: self.operations.service(), loan };
         match set.check_use(used, lease, now) {
             Ok(()) => Ok(Cleared { seq: set.seq(), permit: self, credential }),
             Err(not_live) => Err((self, not_live)),

@@ -4,7 +4,8 @@ use std::fmt::{self, Write as _};
 
 use crate::clock::Timestamp;
 use crate::token::capability::Capability;
-use crate::token::operation::{Operation, Value};
+use crate::token::operation::Operation;
+use crate::token::value::{Decimal, Value};
 
 /// A `check if` of one block: passes when any of its queries matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,10 @@ enum Datum<'a> {
     String(&'a str),
     Date(u64),
     Boolean(bool),
+    /// Stands for its canonical text.
+    Decimal(Decimal),
+    /// A set, to which no constant is equal: only `contains` can be asked.
+    List(&'a [Value]),
 }
 
 /// Values of different types were compared. Biscuit fails the whole token then, and so does [`Check::passes`].
@@ -134,7 +139,7 @@ impl Query {
         let actions = || operation.action.prefixes().map(Datum::String);
         let resources = || operation.resource.prefixes().map(Datum::String);
         match self.fact {
-            Ambient::Time => self.fits(&[Datum::Date(u64::try_from(now.secs()).unwrap_or(0))]),
+            Ambient::Time => self.fits(&[date(now)]),
             Ambient::Service => self.fits(&[service]),
             Ambient::Action => self.fits_any(actions().map(|action| [action])),
             Ambient::Resource => self.fits_any(resources().map(|resource| [resource])),
@@ -143,7 +148,7 @@ impl Query {
             }
             Ambient::Method => self.fits(&[Datum::String(&operation.method)]),
             Ambient::Arg => {
-                self.fits_any(operation.arguments.iter().map(|arg| [Datum::String(&arg.name), datum(&arg.value)]))
+                self.fits_any(operation.arguments.iter().map(|arg| [Datum::String(&arg.name), value_datum(&arg.value)]))
             }
             Ambient::Absent => Ok(false),
         }
@@ -184,6 +189,11 @@ impl Test {
             (Self::Order(order, Bound::Date(bound)), Datum::Date(value)) => Ok(order.holds(value, *bound)),
             (Self::Equal(constant), datum) => constant.compare(datum).ok_or(TypeMismatch),
             (Self::StartsWith(prefix), Datum::String(value)) => Ok(value.starts_with(&**prefix)),
+            (Self::StartsWith(prefix), Datum::Decimal(value)) => Ok(value.to_string().starts_with(&**prefix)),
+            (Self::OneOf(_), Datum::List(items)) => {
+                // All of them; a test of one value at a time never mismatches here.
+                items.iter().try_fold(true, |all, item| Ok(all && self.holds(value_datum(item))?))
+            }
             (Self::OneOf(set), datum) => Ok(set.iter().any(|constant| constant.compare(datum) == Some(true))),
             (Self::Order(..) | Self::StartsWith(_), _) => Err(TypeMismatch),
         }
@@ -207,6 +217,7 @@ impl Constant {
         match (self, datum) {
             (Self::Integer(constant), Datum::Integer(value)) => Some(*constant == value),
             (Self::String(constant), Datum::String(value)) => Some(**constant == *value),
+            (Self::String(constant), Datum::Decimal(value)) => Some(**constant == value.to_string()),
             (Self::Date(constant), Datum::Date(value)) => Some(*constant == value),
             (Self::Boolean(constant), Datum::Boolean(value)) => Some(*constant == value),
             (Self::Integer(_) | Self::String(_) | Self::Date(_) | Self::Bytes(_) | Self::Boolean(_), _) => None,
@@ -214,12 +225,19 @@ impl Constant {
     }
 }
 
-fn datum(value: &Value) -> Datum<'_> {
+fn value_datum(value: &Value) -> Datum<'_> {
     match value {
         Value::Boolean(value) => Datum::Boolean(*value),
         Value::Integer(value) => Datum::Integer(*value),
         Value::String(value) => Datum::String(value),
+        Value::Decimal(value) => Datum::Decimal(*value),
+        Value::Time(value) => date(*value),
+        Value::List(list) => Datum::List(list.items()),
     }
+}
+
+fn date(time: Timestamp) -> Datum<'static> {
+    Datum::Date(u64::try_from(time.secs()).unwrap_or(0))
 }
 
 impl Ambient {

@@ -19,12 +19,14 @@ pub mod proof;
 pub mod raw;
 pub(crate) mod strict_json;
 mod symbols;
+pub mod value;
 pub mod verify;
 
 pub use capability::{Capability, Path};
 pub use chain::{Chain, Hop, VerifiedToken};
 pub use limits::Limits;
-pub use operation::{Argument, Operation, Value};
+pub use operation::{Argument, Operation, Operations};
 pub use proof::HeldToken;
 pub use raw::{RawToken, TokenDigest};
+pub use value::{Decimal, List, Value};
 pub use verify::{RootKeys, TokenError, verify};

@@ -5,17 +5,19 @@ use proptest::sample::select;
 use writ::policy::permit::decide;
 use writ::token::chain::Authority;
 use writ::token::hop::{Narrowing, NewHop, delegate, narrow};
-use writ::token::{Argument, Capability, Limits, Operation, RawToken, Value};
+use writ::token::{Argument, Capability, Decimal, Limits, List, Operation, RawToken, Value};
 
 use crate::tokens::*;
 
 const PATHS: [&str; 5] = ["/", "a", "a/b", "ab", "a/b/c"];
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 10] = [
     r#"check if method("GET")"#,
     r#"check if action("a")"#,
     r#"check if action("a") or resource("a/b")"#,
     r#"check if arg("x", $x), $x <= 1"#,
     r#"check if arg($n, $x), $x <= 1"#,
+    r#"check if arg($n, $x), {"1", "a"}.contains($x)"#,
+    r#"check if arg("x", $x), {"1", "0.5"}.contains($x)"#,
     r#"check if service("s")"#,
     r#"check if operation("s", $a, "a"), $a.starts_with("a")"#,
     r#"check if service("s") or service("t")"#,
@@ -58,7 +60,14 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
-    let value = prop_oneof![(0i64..3).prop_map(Value::Integer), Just(Value::String("1".into()))];
+    let list = proptest::collection::vec(select(&["a", "1"][..]).prop_map(|text| Value::String(text.into())), 0..3);
+    let value = prop_oneof![
+        3 => (0i64..3).prop_map(Value::Integer),
+        2 => Just(Value::String("1".into())),
+        2 => (0i64..3).prop_map(|scaled| Value::Decimal(Decimal::from_scaled(scaled * 5_000))),
+        1 => (0i64..3).prop_map(|secs| Value::Time(at(secs))),
+        3 => list.prop_map(|items| Value::List(List::new(items).unwrap())),
+    ];
     let arguments = proptest::collection::btree_map(select(&["x", "y"][..]), value, 0..3);
     (any_capability(), select(&["GET", "POST"][..]), arguments).prop_map(|(needed, method, arguments)| Operation {
         method: method.into(),

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use writ::clock::Timestamp;
 use writ::token::inspect::inspect;
-use writ::token::{Argument, Limits, Operation, Value};
+use writ::token::{Argument, Decimal, Limits, List, Operation, Value};
 
 use crate::biscuit::biscuit_pair;
 use crate::tokens::*;
@@ -24,7 +24,15 @@ fn any_operation() -> impl Strategy<Value = (Operation, i64)> {
         (-2i64..=2).prop_map(Value::Integer),
         select(&TEXTS[..]).prop_map(|text| Value::String(text.into())),
         any::<bool>().prop_map(Value::Boolean),
+        select(&[-10_000i64, 0, 5_000, 10_000][..]).prop_map(|scaled| Value::Decimal(Decimal::from_scaled(scaled))),
+        (0i64..=4_000).prop_map(|millis| Value::Time(Timestamp::from_millis(at(0).millis() - 2_000 + millis))),
     ];
+    let list = (value.clone(), 0usize..3, value.clone()).prop_map(|(first, count, second)| {
+        let mut items = vec![first; count];
+        items.extend((count > 0).then_some(second));
+        List::new(items).map_or_else(|_| Value::List(List::new(Vec::new()).unwrap()), Value::List)
+    });
+    let value = prop_oneof![3 => value, 2 => list];
     let arguments = proptest::collection::btree_map(select(&["x", "y"][..]), value, 0..3);
     (
         select(&["s", "t"][..]),
@@ -58,6 +66,7 @@ fn any_constant() -> impl Strategy<Value = String> {
     prop_oneof![
         (-2i64..=2).prop_map(|value| value.to_string()),
         quoted(&TEXTS),
+        quoted(&["0.5", "1", "-1"]),
         any::<bool>().prop_map(|value| value.to_string()),
         any_date(),
         Just("hex:00".to_owned()),
@@ -104,7 +113,8 @@ fn any_comparison() -> impl Strategy<Value = String> {
     let set = prop_oneof![
         proptest::collection::btree_set((-2i64..=2).prop_map(|value| value.to_string()), 1..4),
         proptest::collection::btree_set(quoted(&["a", "ab", "x", "s", "GET", "a/b"]), 1..4),
-        proptest::collection::btree_set(any_date(), 1..3),
+        proptest::collection::btree_set(quoted(&["0.5", "1", "-1", "0", "a"]), 1..5),
+        proptest::collection::btree_set(any_date(), 1..5),
     ];
     prop_oneof![
         (select(&["<", "<=", ">", ">="][..]), bound).prop_map(|(order, bound)| format!("$v {order} {bound}")),
@@ -156,14 +166,21 @@ fn ambient(operation: &Operation, now: Timestamp) -> Vec<Fact> {
         facts.push(fact("resource", vec![text(resource)]));
     }
     for argument in &operation.arguments {
-        let value = match &argument.value {
-            Value::Boolean(value) => Term::Bool(*value),
-            Value::Integer(value) => Term::Integer(*value),
-            Value::String(value) => text(value),
-        };
-        facts.push(fact("arg", vec![text(&argument.name), value]));
+        facts.push(fact("arg", vec![text(&argument.name), value(&argument.value)]));
     }
     facts
+}
+
+/// The term that stands for a value, as spec/token.md lists them.
+fn value(argument: &Value) -> Term {
+    match argument {
+        Value::Boolean(value) => Term::Bool(*value),
+        Value::Integer(value) => Term::Integer(*value),
+        Value::String(value) => text(value),
+        Value::Decimal(value) => text(&value.to_string()),
+        Value::Time(time) => Term::Date(u64::try_from(time.secs()).unwrap()),
+        Value::List(list) => Term::Set(list.items().iter().map(value).collect()),
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -189,7 +206,7 @@ fn oracle(token: &Biscuit, facts: &[Fact]) -> Oracle {
 /// Whether some query of the check has facts of several types to compare: only `arg` with a free value has.
 fn order_matters(check: &str, operation: &Operation) -> bool {
     let kinds: std::collections::HashSet<_> =
-        operation.arguments.iter().map(|argument| std::mem::discriminant(&argument.value)).collect();
+        operation.arguments.iter().map(|argument| std::mem::discriminant(&value(&argument.value))).collect();
     kinds.len() > 1 && check.contains("arg($p, $q)")
 }
 

@@ -38,6 +38,7 @@ fn decision(n: u64) -> Event {
         path: "/notes".into(),
         what: None,
         capability: None,
+        also: Vec::new(),
         credential: None,
         revocation_seq: 0,
         proof: Some(UsedProof { id: n.to_string().into(), until: SystemClock.now().after(Duration::from_secs(600)) }),

@@ -1,7 +1,7 @@
 //! What each request asks for, service by service.
 
 use super::*;
-use crate::catalog::Target;
+use crate::catalog::{Selector, Target};
 
 fn asks(name: &str, rows: &[(&str, &str, &str)]) {
     let upstream = Some("https://api.example.com/");
@@ -9,7 +9,7 @@ fn asks(name: &str, rows: &[(&str, &str, &str)]) {
     for (method, target, expected) in rows {
         let target = Target::parse(target).unwrap();
         let asked = match service.route(method, &target) {
-            Ok(found) => found.needed().unwrap().to_string(),
+            Ok(found) => found.needed().unwrap().unwrap().to_string(),
             Err(error) => error.code().to_owned(),
         };
         let expected = if expected.contains(':') { format!("{name}:{expected}") } else { (*expected).to_owned() };
@@ -24,16 +24,24 @@ fn every_builtin_loads_under_its_name_and_says_which_credential_it_takes() {
         assert_eq!(service.name().as_str(), builtin.name());
         assert_eq!(service.credential().map(ToString::to_string).as_deref(), Some(builtin.name()));
         assert!(builtin.text().contains(&format!("`writ credential add {} --", builtin.name())), "{}", builtin.name());
-        for route in service.routes() {
-            assert!(route.arguments().is_empty());
-            let writes = route.action().segments().any(|segment| segment == "write");
-            let reads = route.action().segments().any(|segment| segment == "read");
+        for (route, call) in
+            service.routes().iter().flat_map(|route| route.calls().iter().map(move |call| (route, call)))
+        {
+            let writes = call.action().segments().any(|segment| segment == "write");
+            let reads = call.action().segments().any(|segment| segment == "read");
             let safe = route.methods().iter().all(|method| matches!(&**method, "GET" | "HEAD" | "OPTIONS"));
-            assert!(!(writes && reads), "{}: {}", builtin.name(), route.action());
+            assert!(!(writes && reads), "{}: {}", builtin.name(), call.action());
             // The only writes by GET: calls that take any method, and `generateIds`.
             assert!(!(writes && safe) || route.pattern().to_string().ends_with("generateIds"), "{}", route.pattern());
             let deletes = route.methods().iter().any(|method| **method == *"DELETE");
             assert!(!(deletes && reads), "{}: DELETE {} reads", builtin.name(), route.pattern());
+            match call.selector() {
+                Selector::Request => assert!(call.arguments().is_empty()),
+                Selector::Field(kind, name) => {
+                    assert_eq!(writes, *kind == crate::catalog::graphql::Kind::Mutation, "{name:?}");
+                }
+                Selector::Method(name) => panic!("{name:?}"),
+            }
         }
     }
 }
@@ -150,7 +158,8 @@ fn work_and_messages() {
             ("DELETE", "/rest/api/3/project/A", "method_not_allowed"),
         ],
     );
-    asks("linear", &[("POST", "/graphql", "graphql:/"), ("GET", "/graphql", "method_not_allowed")]);
+    // Its fields: `each_field_of_a_graphql_operation_is_an_operation`.
+    asks("linear", &[("GET", "/graphql", "method_not_allowed"), ("POST", "/oauth/token", "no_route")]);
     asks(
         "notion",
         &[

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::catalog::route::Selector;
 use crate::catalog::service::Service;
 
 /// A request that one of two versions of a service understands differently.
@@ -69,7 +70,11 @@ pub fn changes(old: &Service, new: &Service) -> Vec<Change> {
 fn rows(service: &Service) -> BTreeMap<(String, Box<str>), (String, String, String)> {
     let mut rows = BTreeMap::new();
     for route in service.routes() {
-        let asks = format!("{} on {}", route.action(), route.template());
+        let asks = route.calls().iter().map(|call| match call.selector() {
+            Selector::Request => format!("{} on {}", call.action(), call.template()),
+            part => format!("{part}: {} on {}", call.action(), call.template()),
+        });
+        let asks = asks.collect::<Vec<_>>().join(", ");
         let same = route.pattern().names().enumerate().fold(asks.clone(), |asks, (i, name)| {
             asks.replace(&format!("{{{name}}}"), &format!("{{{i}}}"))
                 .replace(&format!("{{*{name}}}"), &format!("{{*{i}}}"))

@@ -107,7 +107,7 @@ fn row(operation: &Described, pieces: &[Piece], calls: bool, host: &str, made: &
     let action = action(&names, &operation.method, access)?;
     let parsed: Pattern = pattern.parse().map_err(|error| format!("{error}"))?;
     let template: Template = names.resource.parse().map_err(|error| format!("{error}"))?;
-    template.check(&parsed).map_err(|error| error.to_string())?;
+    template.check(&parsed, &[]).map_err(|error| error.to_string())?;
     let (path, name) = (operation.path.clone().into(), operation.name.clone().map(String::into_boxed_str));
     made.mapped.push(Mapped { method: operation.method.clone().into(), path, operation: name, access });
     let row = |method: &str| Row {
@@ -216,7 +216,7 @@ impl Made {
         for row in rows {
             let key = (row.pattern.clone(), row.action.clone());
             match at.get(&key).map(|&at| &mut self.routes[at]) {
-                Some(route) if *route.resource == *row.resource && route.methods.len() < 16 => {
+                Some(route) if route.resource.as_deref() == Some(&*row.resource) && route.methods.len() < 16 => {
                     route.methods.push(row.method.into());
                 }
                 _ => {
@@ -224,10 +224,9 @@ impl Made {
                     self.routes.push(RouteSpec {
                         methods: vec![row.method.into()],
                         path: row.pattern.into(),
-                        action: row.action.into(),
-                        resource: row.resource.into(),
-                        body_bytes_max: None,
-                        arguments: Vec::new(),
+                        action: Some(row.action.into()),
+                        resource: Some(row.resource.into()),
+                        ..RouteSpec::default()
                     });
                 }
             }

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{BadBody, Body, Node};
+use super::{Body, Node};
+use crate::catalog::body::BadBody;
 
 /// Parses a text that is one JSON value and nothing else.
 pub(super) fn document(text: &str) -> Result<Node, BadBody> {

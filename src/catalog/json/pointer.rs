@@ -5,52 +5,101 @@ use std::str::FromStr;
 
 use super::Node;
 
-/// Where in a document a value stands. Written `/order/items/0/amount`.
+/// Where in a document values stand. Written `/order/items/0/amount`, or `/to/*/email` for every element of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pointer(Vec<Box<str>>);
+pub struct Pointer(Vec<Part>);
+
+/// One step of a pointer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::catalog) enum Part {
+    /// A member of an object, or by its index an element of an array.
+    One(Box<str>),
+    /// Every element of an array.
+    Every,
+}
 
 /// A text that is not a pointer to something inside a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a JSON Pointer is written `/amount` or `/order/amount`, with at most 16 parts, and `~0` for `~` and `~1` for `/`"
+    "a JSON Pointer is written `/amount`, `/order/amount` or `/to/*/email` for every element, with at most 16 parts, and `~0` for `~` and `~1` for `/`"
 )]
 pub struct InvalidPointer;
 
-/// The document holds a key that differs from a looked-up one in case only: parsers exist that take either for the other.
+/// Why the values of a pointer cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clash;
+pub(in crate::catalog) enum Unfit {
+    /// A key differs from a looked-up one in case only: parsers exist that take either for the other.
+    Clash,
+    /// What must be an array is none, or one of its elements has no such member.
+    Shape,
+}
 
 impl Pointer {
     const PARTS_MAX: usize = 16;
 
     /// Points to a member of the document.
     pub fn member(name: &str) -> Self {
-        Self(vec![name.into()])
+        Self(vec![Part::One(name.into())])
     }
 
-    /// The value this points to in `root`; `None` if there is none.
-    pub fn find<'a>(&self, root: &'a Node) -> Result<Option<&'a Node>, Clash> {
-        let mut node = root;
-        for part in &self.0 {
-            let found = match node {
-                Node::Object(members) => member(members, part)?,
-                Node::Array(items) => index(part).and_then(|index| items.get(index)),
-                _ => None,
-            };
-            let Some(found) = found else { return Ok(None) };
-            node = found;
+    /// The same; where it points to one place, every element of the array there.
+    pub(in crate::catalog) fn every_element(mut self) -> Self {
+        if !self.is_several() {
+            self.0.push(Part::Every);
         }
-        Ok(Some(node))
+        self
+    }
+
+    /// Whether it can point to several values.
+    pub(in crate::catalog) fn is_several(&self) -> bool {
+        self.0.contains(&Part::Every)
+    }
+
+    pub(in crate::catalog) fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The values this points to in `root`, in the order of the document; `None` if it points to nothing.
+    ///
+    /// An array whose every element is meant may be empty, and each of its elements must have the rest.
+    pub(in crate::catalog) fn find<'a>(&self, root: &'a Node) -> Result<Option<Vec<&'a Node>>, Unfit> {
+        let mut found = Vec::new();
+        Ok(collect(&self.0, root, &mut found)?.then_some(found))
     }
 }
 
-fn member<'a>(members: &'a [(Box<str>, Node)], name: &str) -> Result<Option<&'a Node>, Clash> {
+/// Whether there is something to point to.
+fn collect<'a>(parts: &[Part], node: &'a Node, found: &mut Vec<&'a Node>) -> Result<bool, Unfit> {
+    let next = match (parts.split_first(), node) {
+        (None, _) => {
+            found.push(node);
+            return Ok(true);
+        }
+        (Some((Part::One(name), rest)), Node::Object(members)) => member(members, name)?.map(|node| (node, rest)),
+        (Some((Part::One(name), rest)), Node::Array(items)) => {
+            index(name).and_then(|index| items.get(index)).map(|node| (node, rest))
+        }
+        (Some((Part::One(_), _)), _) => None,
+        (Some((Part::Every, rest)), Node::Array(items)) => {
+            for item in items {
+                if !collect(rest, item, found)? {
+                    return Err(Unfit::Shape);
+                }
+            }
+            return Ok(true);
+        }
+        (Some((Part::Every, _)), _) => return Err(Unfit::Shape),
+    };
+    next.map_or(Ok(false), |(node, rest)| collect(rest, node, found))
+}
+
+fn member<'a>(members: &'a [(Box<str>, Node)], name: &str) -> Result<Option<&'a Node>, Unfit> {
     let mut found = None;
     for (key, value) in members {
         if **key == *name {
             found = Some(value);
         } else if same_but_for_case(key, name) {
-            return Err(Clash);
+            return Err(Unfit::Clash);
         }
     }
     Ok(found)
@@ -66,7 +115,7 @@ pub(in crate::catalog) fn same_but_for_case(a: &str, b: &str) -> bool {
     folded(a) == folded(b)
 }
 
-fn index(part: &str) -> Option<usize> {
+pub(in crate::catalog) fn index(part: &str) -> Option<usize> {
     let canonical = part == "0" || (!part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit()));
     canonical.then(|| part.parse().ok()).flatten()
 }
@@ -76,7 +125,8 @@ impl FromStr for Pointer {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.strip_prefix('/').ok_or(InvalidPointer)?.split('/');
-        let parts = parts.map(unescaped).collect::<Option<Vec<_>>>().ok_or(InvalidPointer)?;
+        let part = |part| if part == "*" { Some(Part::Every) } else { unescaped(part).map(Part::One) };
+        let parts = parts.map(part).collect::<Option<Vec<_>>>().ok_or(InvalidPointer)?;
         if parts.len() > Self::PARTS_MAX || text.len() > 1024 {
             return Err(InvalidPointer);
         }
@@ -100,7 +150,10 @@ fn unescaped(part: &str) -> Option<Box<str>> {
 
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|part| write!(f, "/{}", part.replace('~', "~0").replace('/', "~1")))
+        self.0.iter().try_for_each(|part| match part {
+            Part::One(name) => write!(f, "/{}", name.replace('~', "~0").replace('/', "~1")),
+            Part::Every => f.write_str("/*"),
+        })
     }
 }
 
@@ -109,10 +162,38 @@ mod tests {
     use super::super::Body;
     use super::*;
 
-    fn find(pointer: &str, text: &str) -> Result<Option<String>, Clash> {
+    fn find_all(pointer: &str, text: &str) -> Result<Option<Vec<String>>, Unfit> {
         let body = Body::parse(text.as_bytes(), 1000).unwrap();
-        let found = pointer.parse::<Pointer>().unwrap().find(body.root())?.map(Node::to_string);
-        Ok(found)
+        let found = pointer.parse::<Pointer>().unwrap().find(body.root())?;
+        Ok(found.map(|nodes| nodes.into_iter().map(Node::to_string).collect()))
+    }
+
+    fn find(pointer: &str, text: &str) -> Result<Option<String>, Unfit> {
+        Ok(find_all(pointer, text)?.map(|nodes| nodes.join(" ")))
+    }
+
+    #[test]
+    fn a_star_means_every_element_and_none_may_be_odd() {
+        let to = |text: &str| find_all("/to/*/email", text);
+        let two = Ok(Some(vec!["\"a\"".to_owned(), "\"b\"".to_owned()]));
+        assert_eq!(to(r#"{"to":[{"email":"a"},{"name":"x","email":"b"}]}"#), two);
+        assert_eq!(to(r#"{"to":[]}"#), Ok(Some(vec![])));
+        assert_eq!(to("{}"), Ok(None));
+        for odd in [
+            r#"{"to":{"email":"a"}}"#,
+            r#"{"to":"a"}"#,
+            r#"{"to":null}"#,
+            r#"{"to":[{"email":"a"},{}]}"#,
+            r#"{"to":[{"email":"a"},"b"]}"#,
+            r#"{"to":[{"email":"a"},null]}"#,
+            r#"{"to":[[{"email":"a"}]]}"#,
+        ] {
+            assert_eq!(to(odd), Err(Unfit::Shape), "{odd}");
+        }
+        assert_eq!(to(r#"{"to":[{"email":"a"},{"Email":"b"}]}"#), Err(Unfit::Clash));
+        let nested = r#"{"a":[{"b":[1,2]},{"b":[]},{"b":[3]}]}"#;
+        assert_eq!(find_all("/a/*/b/*", nested), Ok(Some(vec!["1".to_owned(), "2".to_owned(), "3".to_owned()])));
+        assert_eq!(find_all("/*", "[1]"), Ok(Some(vec!["1".to_owned()])));
     }
 
     #[test]
@@ -131,17 +212,17 @@ mod tests {
         for text in
             [r#"{"amount":1,"Amount":2}"#, r#"{"AMOUNT":2}"#, r#"{"order":{},"amouNt":2}"#, "{\"\\u0041mount\":2}"]
         {
-            assert_eq!(find("/amount", text), Err(Clash), "{text}");
+            assert_eq!(find("/amount", text), Err(Unfit::Clash), "{text}");
         }
-        assert_eq!(find("/risk", "{\"ri\u{17f}k\":1}"), Err(Clash));
-        assert_eq!(find("/risk", "{\"ris\u{212a}\":1}"), Err(Clash));
-        assert_eq!(find("/order/amount", r#"{"Order":{"amount":1}}"#), Err(Clash));
+        assert_eq!(find("/risk", "{\"ri\u{17f}k\":1}"), Err(Unfit::Clash));
+        assert_eq!(find("/risk", "{\"ris\u{212a}\":1}"), Err(Unfit::Clash));
+        assert_eq!(find("/order/amount", r#"{"Order":{"amount":1}}"#), Err(Unfit::Clash));
         assert_eq!(find("/amount", r#"{"amounts":1,"amount":2}"#), Ok(Some("2".to_owned())));
     }
 
     #[test]
     fn a_pointer_has_one_text_form() {
-        for text in ["/", "/a", "/a/0/b~0c~1d", "//"] {
+        for text in ["/", "/a", "/a/0/b~0c~1d", "//", "/a/*", "/a/*/b", "/a/**"] {
             assert_eq!(text.parse::<Pointer>().unwrap().to_string(), text);
         }
         for text in ["", "a", "/~", "/~2", "/a~", &"/a".repeat(17)] {

@@ -99,6 +99,7 @@ impl World {
             path: "/".into(),
             what: None,
             capability: None,
+            also: Vec::new(),
             credential: None,
             revocation_seq: 0,
             proof: Some(proof),

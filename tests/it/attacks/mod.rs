@@ -3,6 +3,7 @@
 //! Whatever an attack is refused by, [`Siege::repelled`] holds it to the same four things: the service received nothing, no
 //! credential was lent, exactly one audit record has the reason, and neither answer nor records repeat token, proof or secret.
 
+mod bodies;
 mod chains;
 mod http2;
 mod page;

@@ -73,7 +73,7 @@ impl Edge {
     }
 
     fn permit(&self, token: &RawToken) -> Permit {
-        authorize(self.admit(token).unwrap(), operation("notes:notes/read:team"), self.clock.now()).unwrap()
+        authorize(self.admit(token).unwrap(), operation("notes:notes/read:team").into(), self.clock.now()).unwrap()
     }
 }
 

@@ -116,7 +116,7 @@ impl RealEdge {
             method: "GET".into(),
             arguments: Vec::new(),
         };
-        Ok(authorize(live, operation, test.clock.now()).unwrap())
+        Ok(authorize(live, operation.into(), test.clock.now()).unwrap())
     }
 
     async fn lend(&self, shown: &Shown) -> Result<String, LendError> {

@@ -34,6 +34,7 @@ fn denial(n: u8) -> Event {
         path: "/".into(),
         what: None,
         capability: None,
+        also: Vec::new(),
         credential: None,
         revocation_seq: 0,
         proof: None,

@@ -257,7 +257,7 @@ async fn no_request_slips_between_the_check_and_the_cut() {
                 let Ok(live) = edge.admit(&token) else { return };
                 let permit = writ::policy::permit::authorize(
                     live,
-                    crate::tokens::operation("notes:notes/read:team"),
+                    crate::tokens::operation("notes:notes/read:team").into(),
                     crate::tokens::at(10),
                 );
                 let Ok((_, open)) = edge.knowledge.clear(permit.unwrap(), None) else { return };

@@ -21,7 +21,7 @@ fn imported(document: &Value) -> Imported {
 /// What a request asks for: `action:resource`.
 pub(super) fn needed(service: &Service, method: &str, target: &str) -> Option<String> {
     let target = Target::parse(target).unwrap();
-    let needed = service.route(method, &target).ok()?.needed().unwrap();
+    let needed = service.route(method, &target).ok()?.needed().unwrap().unwrap();
     Some(format!("{}:{}", needed.action, needed.resource))
 }
 

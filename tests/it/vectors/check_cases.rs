@@ -63,7 +63,38 @@ fn arguments() -> Vec<Vector> {
     let at_most = |fact: &str| with_check(fact, r#"check if arg("amount", $x), $x <= 100"#);
     let set = r#"check if arg("currency", $c), {"EUR", "CHF"}.contains($c)"#;
     let prefix = r#"check if arg("to", $a), $a.starts_with("team-")"#;
+    let team = r#"check if arg("to", $to), {"team@example.com", "all@example.com"}.contains($to)"#;
+    let price = r#"check if arg("price", $p), {"12.5", "20"}.contains($p)"#;
+    let until = r#"check if arg("end", $t), $t <= 2026-12-01T09:00:00Z"#;
     vec![
+        with_check("a list passes where every value of it is in the set", team)
+            .argument("to", json!(["team@example.com", "all@example.com", "team@example.com"]))
+            .allowed(),
+        with_check("a list fails where one value of it is not in the set", team)
+            .argument("to", json!(["team@example.com", "ceo@example.com"]))
+            .denied("check_failed"),
+        with_check("a list without values passes a set", team).argument("to", json!([])).allowed(),
+        with_check("a list has no order", r#"check if arg("to", $to), $to < 5"#)
+            .argument("to", json!([1]))
+            .denied("check_failed"),
+        with_check("a list equals no value", r#"check if arg("to", "team@example.com")"#)
+            .argument("to", json!(["team@example.com"]))
+            .denied("check_failed"),
+        with_check("a decimal is compared by its shortest text", price)
+            .argument("price", json!({"decimal": "12.5"}))
+            .allowed(),
+        with_check("a decimal outside a set fails", price)
+            .argument("price", json!({"decimal": "12.51"}))
+            .denied("check_failed"),
+        with_check("a decimal has no order", r#"check if arg("price", $p), $p <= 500"#)
+            .argument("price", json!({"decimal": "12.5"}))
+            .denied("check_failed"),
+        with_check("a time is compared in whole seconds", until)
+            .argument("end", json!({"time": "2026-12-01T09:00:00.999Z"}))
+            .allowed(),
+        with_check("a time after the bound fails", until)
+            .argument("end", json!({"time": "2026-12-01T09:00:01Z"}))
+            .denied("check_failed"),
         at_most("an argument at its bound passes").argument("amount", json!(100)).allowed(),
         at_most("an argument over its bound fails").argument("amount", json!(101)).denied("check_failed"),
         at_most("a negative argument is below an upper bound").argument("amount", json!(-1)).allowed(),
