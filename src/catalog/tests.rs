@@ -1,5 +1,6 @@
 //! A service from its file to an operation, as the edge goes about it.
 
+mod agreement;
 mod arguments;
 mod bodies;
 

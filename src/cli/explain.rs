@@ -38,7 +38,7 @@ pub(crate) struct ExplainArgs {
     /// A service's file; may be repeated. Without one, the authority's catalog is asked.
     #[arg(long = "service-file", value_name = "FILE")]
     services: Vec<PathBuf>,
-    /// The request's JSON body, for routes that take arguments from it; `-` is standard input.
+    /// The request's body, for routes that look at it; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
     /// Check the signatures too, by these root keys (JSON, as `writ keys list --json` prints them).

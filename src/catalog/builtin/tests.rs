@@ -1,5 +1,7 @@
 //! What each request asks for, service by service.
 
+use http::HeaderMap;
+
 use super::*;
 use crate::catalog::{Selector, Target};
 
@@ -36,7 +38,7 @@ fn every_builtin_loads_under_its_name_and_says_which_credential_it_takes() {
             let deletes = route.methods().iter().any(|method| **method == *"DELETE");
             assert!(!(deletes && reads), "{}: DELETE {} reads", builtin.name(), route.pattern());
             match call.selector() {
-                Selector::Request => assert!(call.arguments().is_empty()),
+                Selector::Request => {}
                 Selector::Field(kind, name) => {
                     assert_eq!(writes, *kind == crate::catalog::graphql::Kind::Mutation, "{name:?}");
                 }
@@ -44,6 +46,27 @@ fn every_builtin_loads_under_its_name_and_says_which_credential_it_takes() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_policy_wants_to_see_is_an_argument() {
+    let arguments = |name: &str, method: &str, target: &str, body: &str| {
+        let service = Builtin::named(name).unwrap().service(None).unwrap();
+        let target = Target::parse(target).unwrap();
+        let found = service.route(method, &target).unwrap();
+        let content = found.body_rule().unwrap().parse(body.as_bytes()).unwrap();
+        let asked = found.ask(&HeaderMap::new(), content.as_ref()).unwrap();
+        serde_json::to_value(&asked.operations.first().arguments).unwrap()
+    };
+    let amount = serde_json::json!({"name": "amount", "value": 500});
+    let paid = arguments("stripe", "POST", "/v1/payment_intents", "amount=500&currency=eur&metadata[order]=7");
+    assert_eq!(paid, serde_json::json!([amount, {"name": "currency", "value": "eur"}]));
+    assert_eq!(arguments("stripe", "POST", "/v1/refunds", "charge=ch_1&amount=500"), serde_json::json!([amount]));
+    assert_eq!(arguments("stripe", "POST", "/v1/refunds", "charge=ch_1"), serde_json::json!([]));
+    let event =
+        r#"{"summary":"x","attendees":[{"email":"a@acme.example"},{"email":"b@acme.example","optional":true}]}"#;
+    let invited = arguments("google-calendar", "POST", "/calendar/v3/calendars/primary/events", event);
+    assert_eq!(invited, serde_json::json!([{"name": "attendees", "value": ["a@acme.example", "b@acme.example"]}]));
 }
 
 #[test]
