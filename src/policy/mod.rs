@@ -5,6 +5,8 @@ pub mod asked;
 pub mod grant;
 pub mod permit;
 pub mod role;
+#[cfg(feature = "server")]
+pub mod rules;
 
 pub use approval::{Approval, ApprovalState, Approved, Demand, Expected, NotApproved};
 pub use asked::{Asked, Asker, InvalidAsked};

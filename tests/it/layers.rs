@@ -12,7 +12,9 @@ const LEVELS: &[&[&str]] = &[
     &["clock", "id", "key", "secret"],
     &["token"],
     &["revocation"],
-    &["policy", "catalog", "vault", "audit"],
+    &["catalog", "vault", "audit"],
+    // What a policy may name is made from the catalog.
+    &["policy"],
     &["config", "wire", "store", "dial", "telemetry"],
     // Asks providers by `dial`, on the terms that `config` checked.
     &["identity"],
