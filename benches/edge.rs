@@ -34,6 +34,7 @@ use writ::edge::join::{Address, Joined, Rejoin};
 use writ::id::BlockId;
 use writ::key::KeyPair;
 use writ::token::chain::{Authority, ProofCovers};
+use writ::token::claims::PolicyFacts;
 use writ::token::mint::mint;
 use writ::token::proof::{self, BearerRule, ProvenRequest};
 use writ::token::{Limits, RawToken};
@@ -207,6 +208,7 @@ fn minted(authority: &StandIn, holder: Option<&KeyPair>) -> RawToken {
         depth_max: u8::from(holder.is_some()),
         epoch: 0,
         proof_covers: ProofCovers::default(),
+        policy: PolicyFacts::default(),
     };
     mint(&block, &authority.root(), authority::ROOT_KEY_ID, &random(), &Limits::default()).unwrap()
 }

@@ -38,6 +38,7 @@ use writ::key::KeyPair;
 use writ::revocation::{DeadBlock, ForgetAfter, Lease, RevocationSet, Statement};
 use writ::store::StoreUrl;
 use writ::token::chain::{Authority, ProofCovers};
+use writ::token::claims::PolicyFacts;
 use writ::token::mint::mint;
 use writ::token::proof::BearerRule;
 use writ::token::verify::RootKey;
@@ -168,6 +169,7 @@ fn chain() -> Chain {
         depth_max: 1,
         epoch: 0,
         proof_covers: ProofCovers::default(),
+        policy: PolicyFacts::default(),
     };
     let token = mint(&block, &root, 1, &random(), &Limits::default()).unwrap();
     let keys = RootKeys { keys: vec![RootKey { id: 1, key: root.public(), until: None }] };

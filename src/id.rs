@@ -143,6 +143,8 @@ names! {
     RelyingName, "a relying service's name";
     /// An identity provider, as the settings call it.
     ProviderName, "an identity provider's name";
+    /// A policy of a tenant's set: its `@id`.
+    PolicyName, "a policy's `@id`";
 }
 
 /// A person or machine that administers the authority: a name that an operator gave, or `<provider>:<user>` for somebody whom

@@ -96,6 +96,22 @@ pub struct Settings {
     pub root_keys: RootKeys,
     /// The services.
     pub services: Vec<OfferedService>,
+    /// The policy sets of the tenants that stored one. For the others, their writs decide.
+    pub policies: Vec<OfferedPolicies>,
+}
+
+/// A tenant's policy set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedPolicies {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Its version, from 1.
+    pub version: u64,
+    /// The first version that asks for no group that the ones up to this do not.
+    pub outdates: u64,
+    /// The JSON text of a document (`spec/policy.md`): an edge that cannot read it serves nothing for the tenant.
+    pub document: Box<str>,
 }
 
 /// A service of one tenant.

@@ -55,3 +55,24 @@ CREATE INDEX agent_workload_agent ON agent_workload (tenant, agent);
 GRANT SELECT, INSERT, DELETE ON agent_workload TO writ_authority;
 -- The key that used the id first, where it counts for that one again and again.
 ALTER TABLE used_id ADD COLUMN holder TEXT COLLATE "C";
+-- Policy sets: every version of every tenant's, never changed. See spec/policy.md.
+CREATE TABLE policy_set (
+    tenant TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    -- The first version that asks for no group that the ones after it do not.
+    outdates BIGINT NOT NULL,
+    document TEXT NOT NULL,
+    author TEXT COLLATE "C" NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, version)
+);
+-- The groups that the newest version of each tenant's set asks for.
+CREATE TABLE policy_group (
+    tenant TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    -- Whether who joins it may do less.
+    forbids BOOLEAN NOT NULL,
+    PRIMARY KEY (tenant, name)
+);
+GRANT SELECT, INSERT ON policy_set TO writ_authority;
+GRANT SELECT, INSERT, DELETE ON policy_group TO writ_authority;

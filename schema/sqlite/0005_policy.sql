@@ -90,3 +90,22 @@ CREATE TABLE agent_workload (
 CREATE INDEX agent_workload_agent ON agent_workload (tenant, agent);
 -- The key that used the id first, where it counts for that one again and again.
 ALTER TABLE used_id ADD COLUMN holder TEXT;
+-- Policy sets: every version of every tenant's, never changed. See spec/policy.md.
+CREATE TABLE policy_set (
+    tenant TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    -- The first version that asks for no group that the ones after it do not.
+    outdates INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    author TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tenant, version)
+) STRICT;
+-- The groups that the newest version of each tenant's set asks for.
+CREATE TABLE policy_group (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    -- Whether who joins it may do less.
+    forbids INTEGER NOT NULL,
+    PRIMARY KEY (tenant, name)
+) STRICT;

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::id::{
-    AgentName, BlockId, CredentialName, EdgeName, GrantId, OperatorName, ProviderName, RequestId, ServiceName, Subject,
-    TenantName,
+    AgentName, BlockId, CredentialName, EdgeName, GrantId, OperatorName, PolicyName, ProviderName, RequestId,
+    ServiceName, Subject, TenantName,
 };
 use crate::key::PublicKey;
 use crate::token::{Argument, Capability, Path};
@@ -66,6 +66,9 @@ pub struct Decision {
     /// The credential that is to be injected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialName>,
+    /// Which policies had a say, once the writ allowed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<ByPolicy>,
     /// How much of the revocation log was known.
     pub revocation_seq: u64,
     /// The proof, so that a restarted edge still knows it as used.
@@ -115,6 +118,32 @@ pub struct Who {
     /// The revocation log's head when it was minted. Missing in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+}
+
+/// Which policies of the tenant's set had a say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByPolicy {
+    /// The version of the set; 0 for the built-in one.
+    pub version: u64,
+    /// Those that decided. Empty where none permits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyName>,
+    /// Those in shadow that would have had a say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<PolicyName>,
+    /// How many more there are than [`ByPolicy::NAMES_MAX`] of each.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+}
+
+impl ByPolicy {
+    /// The most names of each kind that are recorded.
+    pub const NAMES_MAX: usize = 32;
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A further operation of a request.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::audit::Actor;
+use crate::authority::policy::ATTEMPTS;
 use crate::authority::{Authority, AuthorityError, change_with};
 use crate::catalog::Service;
 use crate::id::{OperatorName, ServiceName, TenantName};
@@ -20,7 +21,14 @@ impl Authority {
         let json = serde_json::to_string(service).expect("a service's form is JSON");
         let detail = json!({ "upstream": service.upstream().to_string(), "credential": service.credential() });
         let event = change_with(Actor::Operator(by.clone()), "service.put", service.name(), Some(tenant), detail);
-        let version = self.store.put_service(tenant, service.name(), &json, self.now(), &event).await?;
+        let mut attempts = 1;
+        let version = loop {
+            let policies = self.policies_fit(tenant, service.name(), Some(service)).await?;
+            match self.store.put_service(tenant, service.name(), &json, policies, self.now(), &event).await {
+                Err(StoreError::Overtaken) if attempts < ATTEMPTS => attempts += 1,
+                done => break done?,
+            }
+        };
         self.reload().await?;
         Ok(version)
     }
@@ -33,7 +41,14 @@ impl Authority {
         name: &ServiceName,
     ) -> Result<u64, AuthorityError> {
         let event = change_with(Actor::Operator(by.clone()), "service.remove", name, Some(tenant), json!({}));
-        let version = self.store.remove_service(tenant, name, self.now(), &event).await?;
+        let mut attempts = 1;
+        let version = loop {
+            let policies = self.policies_fit(tenant, name, None).await?;
+            match self.store.remove_service(tenant, name, policies, self.now(), &event).await {
+                Err(StoreError::Overtaken) if attempts < ATTEMPTS => attempts += 1,
+                done => break done?,
+            }
+        };
         self.reload().await?;
         Ok(version)
     }

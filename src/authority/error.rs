@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use crate::id::{AgentName, ServiceName};
 use crate::identity::IdentityError;
+use crate::policy::rules::InvalidSet;
 use crate::policy::{ApprovalState, Role};
 use crate::revocation::Target;
 use crate::store::StoreError;
@@ -232,6 +233,12 @@ pub enum AuthorityError {
     /// A token that an operator showed is not believed.
     #[error("the token does not count: {0}")]
     Token(#[from] TokenError),
+    /// A policy set that cannot be one, or names what does not exist.
+    #[error("the policy set is invalid, and the one in force stays: {0}")]
+    Policy(Box<InvalidSet>),
+    /// A service cannot change in this way, because the policy set in force names what would be gone.
+    #[error("service `{0}` stays as it is, because the policy set in force needs it: {1}; change the policy first")]
+    PolicyNeedsService(ServiceName, Box<InvalidSet>),
     /// Nothing is lent for a writ. Only edges are told.
     #[error("{0}")]
     WritRefused(#[from] WritRefused),
@@ -306,6 +313,8 @@ impl AuthorityError {
             Self::AuditConflict => (S::CONFLICT, refusal::AUDIT_CONFLICT),
             Self::LogWentBack => (S::SERVICE_UNAVAILABLE, "log_went_back"),
             Self::Token(_) => (S::FORBIDDEN, "invalid_token"),
+            Self::Policy(_) => (S::UNPROCESSABLE_ENTITY, "invalid_policy"),
+            Self::PolicyNeedsService(..) => (S::CONFLICT, "policy_needs_service"),
             Self::WritRefused(_) => (S::UNAUTHORIZED, refusal::WRIT_REFUSED),
             Self::NoCredential(_) => (S::FORBIDDEN, refusal::NO_CREDENTIAL),
             Self::Disabled(_) => (S::FORBIDDEN, "disabled"),
@@ -313,6 +322,7 @@ impl AuthorityError {
                 StoreError::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable"),
                 StoreError::Conflict(_) => (S::CONFLICT, "conflict"),
                 StoreError::NotFound(_) => (S::NOT_FOUND, "not_found"),
+                StoreError::Overtaken => (S::CONFLICT, "overtaken"),
                 StoreError::TooNew | StoreError::TooOld => (S::SERVICE_UNAVAILABLE, "database_schema"),
                 StoreError::Unknown(_) => (S::SERVICE_UNAVAILABLE, "outcome_unknown"),
                 StoreError::Corrupt { .. } | StoreError::Failed(_) => (S::INTERNAL_SERVER_ERROR, "internal"),

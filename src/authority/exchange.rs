@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::authority::issue::{IssueError, Issued, TokenRequest};
+use crate::authority::issue::{IssueError, Issued, OnBehalf, TokenRequest};
 use crate::authority::workloads::KnownAgent;
 use crate::authority::{Authority, is_client_id};
 use crate::clock::Timestamp;
@@ -116,7 +116,8 @@ impl Authority {
             .map_err(|denied| super::issue::on_behalf(denied, Some(user.subject())))?;
         issuance.ttl = issuance.ttl.min(longest);
         self.use_up(&user, now).await?;
-        self.minted(known, audience, Some((&user).into()), issuance, Some(holder), now).await
+        let on_behalf = OnBehalf { groups, ..OnBehalf::from(&user) };
+        self.minted(known, audience, Some(on_behalf), issuance, Some(holder), now).await
     }
 
     /// The edge deployment that is asked for, which must be one at which `resources` stand, if there are any.

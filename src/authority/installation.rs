@@ -194,7 +194,7 @@ impl Authority {
             Some(terms) => SignIn::open(terms, &providers, &clock)?,
             None => None,
         };
-        let published = Published::load(&*store, &keyring).await?;
+        let published = Published::load(&*store, &keyring, None).await?;
         let fencing = Fencing::default();
         // One that is cut off from its standbys may answer later: until then no lease is granted.
         let _ = tokio::time::timeout(terms.lease, fencing.prove(&*store, &*clock)).await;

@@ -8,15 +8,17 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::assertion::InvalidAssertion;
 use crate::authority::clients::ClientCredentials;
+use crate::authority::permitted::permitted;
 use crate::authority::workloads::{Knowledge, KnownAgent};
 use crate::authority::{Authority, AuthorityError, change_with, random};
 use crate::clock::Timestamp;
-use crate::id::{AudienceName, BlockId, ProviderName, ServiceName, Subject};
+use crate::id::{AudienceName, BlockId, Group, ProviderName, ServiceName, Subject};
 use crate::identity::VerifiedIdentity;
 use crate::key::{PublicKey, sha256};
 use crate::policy::{Grant, Issuance, IssuanceDenied};
 use crate::store::{IssueContext, IssuedWrit, StoreError};
 use crate::token::chain::{Authority as AuthorityBlock, ProofCovers};
+use crate::token::claims::Claim;
 use crate::token::mint::mint;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::{Capability, RawToken};
@@ -50,12 +52,22 @@ pub(super) struct OnBehalf {
     pub(super) session: Option<Subject>,
     /// Who vouched for the user; `None` where the agent's word is enough.
     pub(super) provider: Option<ProviderName>,
+    /// The user's groups.
+    pub(super) groups: Vec<Group>,
+    /// What the provider says of the login.
+    pub(super) claims: Vec<Claim>,
 }
 
 impl From<&VerifiedIdentity> for OnBehalf {
     fn from(user: &VerifiedIdentity) -> Self {
         let provider = Some(user.provider().clone());
-        Self { subject: user.subject().clone(), session: user.session().cloned(), provider }
+        Self {
+            subject: user.subject().clone(),
+            session: user.session().cloned(),
+            provider,
+            groups: Vec::new(),
+            claims: user.claims().to_vec(),
+        }
     }
 }
 
@@ -99,6 +111,9 @@ pub enum IssueError {
     /// `temporarily_unavailable`: nobody can say now who the user is.
     #[error("{0}")]
     Unavailable(String),
+    /// `invalid_scope`: the tenant's policies do not let this agent be given it.
+    #[error("{0}")]
+    Policy(String),
     /// `invalid_target`: there is no such edge deployment.
     #[error("{0}")]
     Target(String),
@@ -178,7 +193,13 @@ impl Authority {
         if let Some(subject) = request.subject.as_ref().filter(|_| context.suspended) {
             return Err(IssueError::Suspended(subject.clone()));
         }
-        let on_behalf = request.subject.map(|subject| OnBehalf { subject, session: None, provider: None });
+        let on_behalf = request.subject.map(|subject| OnBehalf {
+            subject,
+            session: None,
+            provider: None,
+            groups: Vec::new(),
+            claims: Vec::new(),
+        });
         self.minted(known, audience, on_behalf, issuance, holder, now).await
     }
 
@@ -240,8 +261,14 @@ impl Authority {
         issuance.ttl = known.writ_ttl_max().map_or(issuance.ttl, |most| issuance.ttl.min(most));
         let workload = known.workload();
         let IssueContext { agent, epoch, .. } = known.context;
+        // Read again: another replica may have ended a root key, whose writs no edge would take, or stored other policies.
+        let published = self.refreshed().await?;
+        let permitted = permitted(&published, &agent, on_behalf.as_ref(), &issuance.capabilities, holder, now)?;
+        if let Some(ttl_max) = permitted.ttl_max {
+            issuance.ttl = issuance.ttl.min(ttl_max);
+        }
         let (subject, session, provider) = match on_behalf {
-            Some(OnBehalf { subject, session, provider }) => (Some(subject), session, provider),
+            Some(OnBehalf { subject, session, provider, .. }) => (Some(subject), session, provider),
             None => (None, None, None),
         };
         // Whole seconds, rounded down, as the token has them.
@@ -263,9 +290,8 @@ impl Authority {
             depth_max: issuance.depth_max,
             epoch,
             proof_covers: issuance.proof_covers,
+            policy: permitted.facts,
         };
-        // Read again: another replica may have ended a root key, whose writs no edge would take.
-        let published = self.refreshed().await?;
         let (root, root_id) = published.signer(now)?;
         let seed = zeroize::Zeroizing::new(random()?);
         let token = mint(&block, root, root_id, &seed, &self.limits).map_err(AuthorityError::from)?;
@@ -296,6 +322,8 @@ impl Authority {
             "audience": block.audience,
             "root_key": root_id,
             "token_sha256": hex::encode(token.digest().0),
+            "policy": { "version": block.policy.version, "policies": permitted.by },
+            "groups": block.policy.groups,
         });
         let event = change_with(Actor::Agent(agent.name), "writ.issue", writ.id, Some(&writ.tenant), detail);
         self.store.record_issued(&writ, &event).await?;

@@ -16,13 +16,14 @@ use crate::clock::Timestamp;
 use crate::id::{AudienceName, OperatorName, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey};
 use crate::policy::Grant;
+use crate::policy::rules::{Offered, RuleBook};
 use crate::revocation::receipt::Reached;
 use crate::secret::Secret;
-use crate::store::{CredentialKey, CredentialRecord, RootKeyRecord, Store, StoreError};
+use crate::store::{CredentialKey, CredentialRecord, RootKeyRecord, Store, StoreError, StoredPolicies};
 use crate::token::RootKeys;
 use crate::token::verify::RootKey;
 use crate::vault::{Binding, Keyring, VaultError};
-use crate::wire::{OfferedService, Settings};
+use crate::wire::{OfferedPolicies, OfferedService, Settings};
 
 /// The longest overlap of two root keys, in seconds: one week.
 pub const OVERLAP_S_MAX: u64 = 604_800;
@@ -33,6 +34,10 @@ pub struct Published {
     pub version: u64,
     roots: Vec<Root>,
     services: Vec<OfferedService>,
+    /// The stored policy sets.
+    pub(super) policies: Vec<StoredPolicies>,
+    /// The same, ready to decide.
+    pub(super) rules: RuleBook,
 }
 
 /// A root key pair.
@@ -107,10 +112,14 @@ pub(super) fn seed_bytes(seed: &Secret<Vec<u8>>) -> Result<zeroize::Zeroizing<[u
 }
 
 impl Published {
-    /// Reads the catalog and the root keys.
-    pub(super) async fn load(store: &dyn Store, keyring: &Keyring) -> Result<Self, AuthorityError> {
-        // The catalog first: keys that are newer than the version it names are sent again with the next one, keys that
-        // are older would not be.
+    /// Reads the catalog, the root keys and the policies. What `known` has of the latter is not compiled again.
+    pub(super) async fn load(
+        store: &dyn Store,
+        keyring: &Keyring,
+        known: Option<&Self>,
+    ) -> Result<Self, AuthorityError> {
+        // The catalog first: what is newer than the version it names is sent again with the next one, what is older would
+        // not be.
         let catalog = store.catalog().await?;
         let roots = store.root_keys().await?.iter().map(|root| Root::open(keyring, root)).collect::<Result<_, _>>()?;
         let mut services = Vec::with_capacity(catalog.services.len());
@@ -118,7 +127,16 @@ impl Published {
             let service = serde_json::from_str(&json).map_err(|_| StoreError::Corrupt { table: "services" })?;
             services.push(OfferedService { tenant, service });
         }
-        Ok(Self { version: catalog.version, roots, services })
+        let policies = store.policies().await?;
+        let offered = policies.iter().map(|stored| Offered {
+            tenant: &stored.tenant,
+            version: stored.version,
+            outdates: stored.outdates,
+            json: &stored.document,
+        });
+        let rules =
+            known.map_or_else(|| RuleBook::default().next(offered.clone()), |known| known.rules.next(offered.clone()));
+        Ok(Self { version: catalog.version, roots, services, policies, rules })
     }
 
     /// What an edge of `audience` is told.
@@ -129,6 +147,7 @@ impl Published {
             audience: audience.clone(),
             root_keys: self.trusted(now),
             services: self.services.clone(),
+            policies: self.policies.iter().map(offered_policies).collect(),
         }
     }
 
@@ -179,6 +198,15 @@ impl Published {
     }
 }
 
+fn offered_policies(stored: &StoredPolicies) -> OfferedPolicies {
+    OfferedPolicies {
+        tenant: stored.tenant.clone(),
+        version: stored.version,
+        outdates: stored.outdates,
+        document: stored.document.clone(),
+    }
+}
+
 impl Root {
     fn open(keyring: &Keyring, record: &RootKeyRecord) -> Result<Self, AuthorityError> {
         let name = root_record(record.id);
@@ -216,7 +244,7 @@ impl Authority {
 
     /// Reads again what is published, and tells the edges that wait.
     pub(super) async fn reload(&self) -> Result<(), AuthorityError> {
-        let fresh = Arc::new(Published::load(&*self.store, &self.keyring).await?);
+        let fresh = Arc::new(Published::load(&*self.store, &self.keyring, Some(&self.published.load())).await?);
         // Two reloads may overtake each other: the newer version stays.
         self.published.rcu(|known| if known.version > fresh.version { Arc::clone(known) } else { Arc::clone(&fresh) });
         self.log.settings_changed(self.published.load().version);

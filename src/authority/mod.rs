@@ -52,6 +52,8 @@ pub mod lend;
 pub mod log;
 pub mod mine;
 mod packed;
+mod permitted;
+pub mod policy;
 pub mod presence;
 pub mod receipt;
 mod registry;

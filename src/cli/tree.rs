@@ -204,6 +204,7 @@ mod tests {
     use crate::id::BlockId;
     use crate::key::KeyPair;
     use crate::token::chain::{Authority, ProofCovers};
+    use crate::token::claims::PolicyFacts;
     use crate::token::hop::{Narrowing, NewHop, delegate, narrow};
     use crate::token::inspect::inspect;
     use crate::token::mint::mint;
@@ -267,6 +268,7 @@ handing on      1 more time
             depth_max: 3,
             epoch: 12,
             proof_covers: ProofCovers::default(),
+            policy: PolicyFacts::default(),
         };
         mint(&authority, &pair(0xee), 7, &[1; 32], &Limits::default()).unwrap()
     }

@@ -1,5 +1,6 @@
 //! Identity providers: whose word about users counts, for which tenant, and how far.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::catalog::{Scheme, Upstream};
 use crate::config::ConfigError;
 use crate::config::saml::{self, SamlTable, SamlTerms};
 use crate::id::{ProviderName, Subject, TenantName, is_deceptive};
+use crate::token::claims::{CLAIMS_MAX, ClaimName, PROVIDER_CLAIM};
 
 mod algorithm;
 mod signals;
@@ -41,6 +43,8 @@ pub struct ProviderTerms {
     pub algorithms: Vec<SignatureAlgorithm>,
     /// Where its tokens say what.
     pub claims: ClaimNames,
+    /// The claims that policies may look at (`context.session`), and of which kind each is.
+    pub policy_claims: BTreeMap<ClaimName, ClaimKind>,
     /// Stands before the user and session names that it gives, so that no two providers of a tenant name the same user.
     pub user_prefix: Box<str>,
     /// What in its directory is the user of its tokens.
@@ -78,6 +82,20 @@ pub struct ClaimNames {
     pub groups: Box<str>,
     /// The session.
     pub session: Box<str>,
+}
+
+/// Of which kind a claim for policies is. One of another kind refuses the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimKind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Integer,
+    /// A text.
+    String,
+    /// A list of texts.
+    Strings,
 }
 
 /// Which SCIM attribute says what a provider's tokens call a user.
@@ -173,6 +191,8 @@ struct ProviderTable {
     user_claim: Option<Box<str>>,
     groups_claim: Option<Box<str>>,
     session_claim: Option<Box<str>>,
+    #[serde(default)]
+    policy_claims: BTreeMap<Box<str>, ClaimKind>,
     #[serde(default)]
     user_prefix: Box<str>,
     scim_user: Option<Box<str>>,
@@ -279,6 +299,7 @@ impl ProviderTable {
                 groups: claim("identity.provider.groups_claim", self.groups_claim, "groups")?,
                 session: claim("identity.provider.session_claim", self.session_claim, "sid")?,
             },
+            policy_claims: policy_claims(self.policy_claims)?,
             token_age_max: seconds("identity.provider.token_age_max_s", self.token_age_max_s, 3600, 1)?,
             login_age_max: match self.login_age_max_s {
                 None => None,
@@ -396,6 +417,19 @@ fn claim(key: &'static str, name: Option<Box<str>>, default: &str) -> Result<Box
     }
 }
 
+/// At most 15: with the provider's name as many as a writ carries.
+fn policy_claims(claims: BTreeMap<Box<str>, ClaimKind>) -> Result<BTreeMap<ClaimName, ClaimKind>, Refused> {
+    const KEY: &str = "identity.provider.policy_claims";
+    if claims.len() >= CLAIMS_MAX {
+        return Err((KEY, "must name at most 15 claims", claims.len().to_string()));
+    }
+    let named = |(name, kind): (Box<str>, ClaimKind)| match name.parse::<ClaimName>() {
+        Ok(parsed) if parsed.as_str() != PROVIDER_CLAIM => Ok((parsed, kind)),
+        _ => Err((KEY, "must be names of claims, and not `provider`", format!("`{}`", crate::id::shown(&name)))),
+    };
+    claims.into_iter().map(named).collect()
+}
+
 pub(super) fn scim_user(key: &'static str, got: Option<&str>) -> Result<ScimUser, Refused> {
     match got {
         None | Some("userName") => Ok(ScimUser::UserName),
@@ -477,6 +511,8 @@ mod tests {
             ("user_prefix = \"\\u0007\"", "user_prefix"),
             ("user_claim = \"\"", "user_claim"),
             ("scim_user = \"id\"", "scim_user"),
+            ("policy_claims = { provider = \"string\" }", "policy_claims"),
+            ("policy_claims = { \"a b\" = \"string\" }", "policy_claims"),
         ] {
             let error = with(line).unwrap_err();
             assert!(error.contains(&format!("identity.provider.{key}")) && error.contains("corp"), "{line}: {error}");

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::audit::event::{Also, UsedProof, What, Who};
+use crate::audit::event::{Also, ByPolicy, UsedProof, What, Who};
 use crate::audit::{Decision, Event, Finish, Outcome, Verdict};
 use crate::clock::{Clock, Monotonic};
 use crate::edge::denial::Denial;
 use crate::edge::journal::Journal;
 use crate::id::{CredentialName, RequestId};
+use crate::policy::Decided;
 use crate::revocation::Loan;
 use crate::token::proof::Proof;
 use crate::token::{Capability, Chain};
@@ -28,6 +29,8 @@ pub(super) struct Account {
     /// The operations after the first.
     pub(super) also: Vec<What>,
     pub(super) credential: Option<CredentialName>,
+    /// Which policies had a say.
+    pub(super) policy: Option<Decided>,
     pub(super) seq: u64,
 }
 
@@ -45,6 +48,7 @@ impl Account {
             what: None,
             also: Vec::new(),
             credential: None,
+            policy: None,
             seq: 0,
         }
     }
@@ -81,6 +85,7 @@ impl Account {
             capability,
             also: also.collect(),
             credential: self.credential,
+            policy: self.policy.map(by_policy),
             revocation_seq: self.seq,
             proof: self
                 .proof
@@ -88,6 +93,14 @@ impl Account {
             client: Some(self.client.ip().to_string().into()),
         }))
     }
+}
+
+fn by_policy(decided: Decided) -> ByPolicy {
+    let Decided { version, mut policies, mut shadow } = decided;
+    let of = policies.len() + shadow.len();
+    policies.truncate(ByPolicy::NAMES_MAX);
+    shadow.truncate(ByPolicy::NAMES_MAX);
+    ByPolicy { version, left_out: of - policies.len() - shadow.len(), policies, shadow }
 }
 
 fn who(chain: &Chain) -> Who {

@@ -22,7 +22,7 @@ use crate::edge::server::Peer;
 use crate::edge::strict::STAND_IN_PATH;
 use crate::id::ServiceName;
 use crate::key::sha256;
-use crate::policy::{DenialReason, Denied, Permit, authorize};
+use crate::policy::{DenialReason, Denied, Facts, Permit, authorize};
 use crate::revocation::LiveToken;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::verify::current;
@@ -97,7 +97,17 @@ impl Door {
         account.what = whats.next();
         account.also = whats.collect();
         // Again: a body may have taken long to come, and a check may be about the time.
-        let permit = authorize(live, asked.operations, self.clock.now())?;
+        let facts =
+            Facts { now: self.clock.now(), source: Some(peer.address.ip()), used: Vec::new(), approved: Vec::new() };
+        // The settings of now: a body may have taken long to come.
+        let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
+        let rules = settings.rules.of(&live.chain().authority().tenant);
+        let rules = rules.map_err(|invalid| Denial::policy_unreadable(invalid.to_string()))?;
+        let permit = authorize(live, asked.operations, &rules, &facts).map_err(|denied| {
+            account.policy = denied.decided.clone();
+            denied
+        })?;
+        account.policy = Some(permit.decided().clone());
         drop(matched);
         Ok(Admitted { permit, token, listed, method: parts.method, headers: parts.headers, target, body })
     }
@@ -313,5 +323,5 @@ fn may_at_all(live: &LiveToken, matched: &RouteMatch<'_, '_>, account: &mut Acco
     if live.chain().authority().capabilities.iter().any(|held| held.covers(&needed)) {
         return Ok(());
     }
-    Err(Denied { reason: DenialReason::NoCapability, needed }.into())
+    Err(Denied { reason: DenialReason::NoCapability, needed, decided: None }.into())
 }

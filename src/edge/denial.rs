@@ -17,7 +17,7 @@ use crate::edge::lend::LendError;
 use crate::edge::replay::Unclaimable;
 use crate::edge::streams::CutReason;
 use crate::id::RequestId;
-use crate::policy::{ApprovalState, Demand, DenialReason, Denied, InvalidAsked};
+use crate::policy::{ApprovalState, Demand, DenialReason, Denied, InvalidAsked, NotClear};
 use crate::revocation::{NotLive, Target};
 use crate::token::proof::ProofError;
 use crate::token::{Capability, TokenError};
@@ -275,6 +275,12 @@ impl Denial {
         Self { detail: Some(detail.into()), ..Self::new(Code::Unavailable, "approval_unavailable", told) }
     }
 
+    /// The tenant's policies cannot be read: nothing is allowed.
+    pub(super) fn policy_unreadable(detail: String) -> Self {
+        let told = "the edge cannot read the tenant's policies: an operator must update it, or store them anew";
+        Self { detail: Some(detail.into()), ..Self::new(Code::Unavailable, "policy_unreadable", told) }
+    }
+
     /// The body is longer than the edge takes.
     pub(super) fn body_too_large() -> Self {
         Self::new(Code::BodyTooLarge, "body_too_large", "the body is longer than this edge takes")
@@ -529,13 +535,29 @@ impl From<BadArgument> for Denial {
 
 impl From<Denied> for Denial {
     fn from(denied: Denied) -> Self {
-        let reason = match denied.reason {
-            DenialReason::NoCapability => "no_capability",
-            DenialReason::Check { .. } => "check_failed",
-        };
-        Self {
-            needed: Some(denied.needed.into()),
-            ..Self::new(Code::InsufficientScope, reason, denied.reason.to_string())
+        let (reason, told) = (denied.reason.code(), denied.reason.to_string());
+        match denied.reason {
+            DenialReason::NoCapability | DenialReason::Check { .. } => {
+                Self { needed: Some(denied.needed.into()), ..Self::new(Code::InsufficientScope, reason, told) }
+            }
+            // Another writ would not help: it is for an operator to change.
+            DenialReason::PolicyDenied
+            | DenialReason::PolicyForbidden { .. }
+            | DenialReason::ApprovalRequired { .. } => Self::new(Code::AccessDenied, reason, told),
+            DenialReason::PolicyError { ref why, .. } => {
+                let detail = format!("{told}: {why}");
+                Self { detail: Some(detail.into()), ..Self::new(Code::AccessDenied, reason, told) }
+            }
+            DenialReason::Outdated => Self::token(reason, told),
+        }
+    }
+}
+
+impl From<NotClear> for Denial {
+    fn from(error: NotClear) -> Self {
+        match error {
+            NotClear::NotLive(not_live) => not_live.into(),
+            NotClear::PolicyChanged => Self::new(Code::Unavailable, "policy_changed", error.to_string()),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::catalog::{Catalog, Listed};
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::edge::lend::OnLoan;
 use crate::edge::streams::{CutReason, StreamGuard, Streams};
-use crate::policy::permit::{Cleared, Permit};
+use crate::policy::permit::{Cleared, NotClear, Permit};
+use crate::policy::rules::{Offered, RuleBook};
 use crate::revocation::{Lease, LiveToken, NotLive, OutOfSequence, RevocationSet, Statement, Target};
 use crate::token::verify::{Expected, current};
 use crate::token::{Chain, HeldToken, RootKeys};
@@ -53,6 +54,8 @@ pub struct KnownSettings {
     pub root_keys: RootKeys,
     /// The services of every tenant.
     pub catalog: Catalog,
+    /// The policies of every tenant.
+    pub rules: RuleBook,
 }
 
 /// A request whose credential may be used now, and the guard under which it then runs.
@@ -140,17 +143,19 @@ impl Knowledge {
     ///
     /// The request is registered first and checked then: a revocation that comes in between finds it and cuts it, so
     /// that none is both unseen by the cut and unaware of the entry.
-    pub fn clear(&self, permit: Permit, credential: Option<Arc<OnLoan>>) -> Result<UnderWay, (Permit, NotLive)> {
+    pub fn clear(&self, permit: Permit, credential: Option<Arc<OnLoan>>) -> Result<UnderWay, (Permit, NotClear)> {
         let chain = permit.token().held().token().chain().clone();
         let guard = self.streams.open(&permit, credential.as_deref());
         if let Err(not_live) = self.still_current(&chain) {
-            return Err((permit, not_live));
+            return Err((permit, not_live.into()));
         }
+        let rules = self.settings().and_then(|settings| settings.rules.of(&chain.authority().tenant).ok());
+        let Some(rules) = rules else { return Err((permit, NotClear::PolicyChanged)) };
         let known = self.read();
         if let Err(not_live) = known.usable() {
-            return Err((permit, not_live));
+            return Err((permit, not_live.into()));
         }
-        let cleared = permit.clear(credential, &known.set, &known.lease, self.clock.monotonic());
+        let cleared = permit.clear(credential, &known.set, &known.lease, &rules, self.clock.monotonic());
         cleared.map(|cleared| (cleared, guard))
     }
 
@@ -282,11 +287,23 @@ impl Knowledge {
         let listed =
             |offered: &OfferedService| Listed { tenant: offered.tenant.clone(), service: offered.service.clone() };
         let services = next.services.iter().map(listed);
+        let policies = next.policies.iter().map(|offered| Offered {
+            tenant: &offered.tenant,
+            version: offered.version,
+            outdates: offered.outdates,
+            json: &offered.document,
+        });
+        // Reading a set takes milliseconds: once, not with each change of something else.
+        let rules = match self.settings() {
+            Some(known) => known.rules.next(policies),
+            None => RuleBook::default().next(policies),
+        };
         Ok(Some(KnownSettings {
             version: next.version,
             expected: expected.clone(),
             root_keys: next.root_keys.clone(),
             catalog: Catalog::new(services).map_err(|_| Discontinuity::Settings("two services have one name"))?,
+            rules,
         }))
     }
 

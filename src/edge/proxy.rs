@@ -83,7 +83,7 @@ impl Door {
 
         // The second look: nothing is awaited between here and the sending.
         let (cleared, guard) =
-            self.knowledge.clear(permit, lent).map_err(|(_, not_live)| Stopped::refused(not_live.into()))?;
+            self.knowledge.clear(permit, lent).map_err(|(_, not_clear)| Stopped::refused(not_clear.into()))?;
         let injected = inject(&cleared, service, method.clone(), target, headers, body).map_err(Stopped::failed)?;
         ending.injected(cleared.seq(), cleared.credential().map(|lent| lent.loan()));
         let response = tokio::select! {

@@ -4,13 +4,15 @@
 //! and by no others. Never decides what the user or an agent may do.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::identity::{ProviderTerms, WorkloadTerms};
+use crate::config::identity::{ClaimKind, ProviderTerms, WorkloadTerms};
 use crate::id::{ProviderName, TenantName};
+use crate::policy::rules::Type;
 
 mod claims;
 mod event;
@@ -52,6 +54,24 @@ pub struct Providers {
     openid: Vec<Arc<Provider>>,
     saml: SamlProviders,
     workloads: Vec<WorkloadIssuer>,
+}
+
+impl Providers {
+    /// The claims that policies may look at, by any provider. Of two kinds of one name, that of the first provider counts:
+    /// a policy that names it is checked with that one.
+    pub fn policy_claims(&self) -> BTreeMap<Box<str>, Type> {
+        let mut all = BTreeMap::new();
+        for (name, kind) in self.openid.iter().flat_map(|provider| &provider.terms.policy_claims) {
+            let kind = match kind {
+                ClaimKind::Boolean => Type::Boolean,
+                ClaimKind::Integer => Type::Integer,
+                ClaimKind::String => Type::Text,
+                ClaimKind::Strings => Type::Set(&Type::Text),
+            };
+            all.entry(name.as_str().into()).or_insert(kind);
+        }
+        all
+    }
 }
 
 impl fmt::Debug for Providers {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::config::identity::{ProviderTerms, Reuse};
+use crate::config::identity::{ClaimKind, ProviderTerms, Reuse};
 use crate::id::{Group, ProviderName, Subject, TenantName};
 use crate::identity::Refused;
 use crate::identity::claims::{audiences, check_issuer, named, not_ahead, time};
 use crate::identity::jws::IdentityToken;
+use crate::token::claims::{CLAIMS_MAX, Claim, ClaimValue};
 use crate::token::strict_json::Object;
 
 /// Which kind of token is expected. One kind never passes for another.
@@ -28,6 +29,7 @@ pub struct VerifiedIdentity {
     pub(super) tenant: TenantName,
     pub(super) subject: Subject,
     pub(super) groups: Vec<Group>,
+    pub(super) claims: Vec<Claim>,
     pub(super) session: Option<Subject>,
     pub(super) login: Timestamp,
     pub(super) expires: Timestamp,
@@ -58,6 +60,11 @@ impl VerifiedIdentity {
     /// The groups that the token names. Groups that it only points to (`_claim_names`) are none.
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// What the provider says of the login, for policies; its own name among it. By name.
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
     }
 
     /// The session it came from.
@@ -135,6 +142,7 @@ pub(super) fn vouched_for(
         subject: named(claims, &terms.claims.user, terms)?
             .ok_or_else(|| Refused::new(format!("its claim `{}` is missing", terms.claims.user)))?,
         groups: groups(claims, &terms.claims.groups)?,
+        claims: for_policies(claims, terms)?,
         session: named(claims, &terms.claims.session, terms)?,
         login: login.unwrap_or(issued),
         expires,
@@ -244,6 +252,43 @@ fn groups(claims: &Object, claim: &str) -> Result<Vec<Group>, Refused> {
     }
     let groups = claims.texts(claim).and_then(|groups| groups.iter().map(|group| group.parse().ok()).collect());
     groups.ok_or_else(|| Refused::new(format!("its claim `{claim}` is not a list of group names")))
+}
+
+/// The claims that policies may look at. One of another kind than the settings say is no claim that is missing: a forbid could be
+/// about it.
+fn for_policies(claims: &Object, terms: &ProviderTerms) -> Result<Vec<Claim>, Refused> {
+    let mut found = vec![ClaimValue::provider(&terms.name)];
+    for (name, kind) in &terms.policy_claims {
+        let key = name.as_str();
+        if !claims.has(key) {
+            continue;
+        }
+        let text = |text: String| ClaimValue::is_text(&text).then(|| text.into_boxed_str());
+        let value = match kind {
+            ClaimKind::Boolean => claims.boolean(key).map(ClaimValue::Boolean),
+            ClaimKind::Integer => claims.integer(key).map(ClaimValue::Integer),
+            ClaimKind::String => claims.text(key).and_then(text).map(ClaimValue::String),
+            ClaimKind::Strings => {
+                let texts = claims.texts(key).and_then(|texts| texts.into_iter().map(text).collect::<Option<Vec<_>>>());
+                texts.map(ClaimValue::strings)
+            }
+        };
+        let value = value.ok_or_else(|| {
+            Refused::new(format!(
+                "its claim `{key}` is not of the kind that `policy_claims` of provider `{}` says",
+                terms.name
+            ))
+        })?;
+        // No text at all says as little as no claim.
+        if value.facts() > 0 {
+            found.push(Claim { name: name.clone(), value });
+        }
+    }
+    if found.iter().map(|claim| claim.value.facts()).sum::<usize>() > CLAIMS_MAX {
+        return Err(Refused::new("its claims for policies are more than 16 values: name fewer in `policy_claims`"));
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// RFC 7800: a token that is bound to a key counts from the hands of whoever proves that key.

@@ -11,5 +11,7 @@ pub mod rules;
 pub use approval::{Approval, ApprovalState, Approved, Demand, Expected, NotApproved};
 pub use asked::{Asked, Asker, InvalidAsked};
 pub use grant::{Grant, GrantSubject, Issuance, IssuanceDenied};
-pub use permit::{Cleared, DenialReason, Denied, Permit, authorize};
+#[cfg(feature = "server")]
+pub use permit::{Cleared, Facts, NotClear, Permit, authorize};
+pub use permit::{Decided, DenialReason, Denied};
 pub use role::{InvalidRole, Role};

@@ -22,20 +22,23 @@ pub struct StoredCatalog {
 pub trait CatalogStore: Send + Sync {
     /// Adds a service or replaces the one of that name; answers the catalog's new version.
     /// A service name belongs to one tenant of the installation: taken by another tenant, it is a conflict.
+    /// `policies` is the version of the tenant's policy set that it fits, 0 without one: `Overtaken` if that is another.
     async fn put_service(
         &self,
         tenant: &TenantName,
         name: &ServiceName,
         json: &str,
+        policies: u64,
         at: Timestamp,
         event: &Change,
     ) -> Result<u64, StoreError>;
 
-    /// Removes a service; answers the catalog's new version.
+    /// Removes a service; answers the catalog's new version. `policies` as with [`put_service`](Self::put_service).
     async fn remove_service(
         &self,
         tenant: &TenantName,
         name: &ServiceName,
+        policies: u64,
         at: Timestamp,
         event: &Change,
     ) -> Result<u64, StoreError>;

@@ -10,6 +10,8 @@ use crate::store::StoreError;
 
 /// How many users who leave a group end by themselves. Of more, the grants to the group end for all.
 pub const LEAVERS_MAX: usize = 64;
+/// How many users' writs end by themselves when a group that policies ask for changes. Of more, the tenant's end.
+pub const ENDS_MAX: usize = 1024;
 
 /// The secret of a client that provisions a provider's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,6 +200,9 @@ pub trait Directories: Send + Sync {
     /// For a user who is in no group of the former name any more ends what the agents have for them that hold a grant to that
     /// name (`acting:`); of more than [`LEAVERS_MAX`] such ends, the grants end instead (`grant:`). Whoever leaves a name of `roles` loses
     /// every login (`subject:`), and with it the operator's session.
+    ///
+    /// Where the tenant's policies ask for a group, the writs end (`subject:`) of whoever leaves it, and, where a forbid asks, of
+    /// whoever joins it: they say otherwise of the user. Of more than [`ENDS_MAX`] users, the tenant's end (`tenant:`).
     async fn change_group(
         &self,
         change: &GroupChange<'_>,

@@ -17,6 +17,7 @@ pub mod directory;
 pub mod edges;
 pub mod enrolment;
 pub mod installation;
+pub mod policy;
 pub mod reach;
 pub mod receipts;
 pub mod relying;
@@ -56,6 +57,7 @@ pub use directory::{
 pub use edges::{Edge, Edges, JoinTicket, Registered};
 pub use enrolment::{EnrolmentCode, EnrolmentGrant, EnrolmentNames, Enrolments};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
+pub use policy::{NewPolicies, Policies, StoredPolicies};
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
 pub use relying::{RelyingService, RelyingServices};
@@ -77,6 +79,7 @@ pub trait Store:
     + Workloads
     + Enrolments
     + CatalogStore
+    + Policies
     + Credentials
     + Revocations
     + Witnesses
@@ -107,6 +110,9 @@ pub enum StoreError {
     /// No such thing.
     #[error("no such {0}")]
     NotFound(&'static str),
+    /// Something that it was checked with has changed meanwhile: nothing was written. Check and try again.
+    #[error("another change came first: try again")]
+    Overtaken,
     /// A stored row does not parse. A bug or tampering; never the caller's fault.
     #[error("corrupt row in {table}")]
     Corrupt {

@@ -8,6 +8,7 @@ use crate::id::{AgentName, AudienceName, BlockId, GrantId, Subject, TenantName};
 use crate::key::{PublicKey, sha256};
 use crate::token::capability::Capability;
 use crate::token::check::Check;
+use crate::token::claims::PolicyFacts;
 use crate::token::raw::TokenDigest;
 
 /// The signature chain holds, every block keeps to the profile, and the holders align. Says nothing about now:
@@ -75,6 +76,8 @@ pub struct Authority {
     pub epoch: u64,
     /// What each proof must cover beyond RFC 9449.
     pub proof_covers: ProofCovers,
+    /// What it states for policies.
+    pub policy: PolicyFacts,
 }
 
 /// What a proof must cover beyond method, URL and token.

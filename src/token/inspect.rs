@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use crate::id::{AgentName, AudienceName, BlockId, GrantId, Subject, TenantName};
+use crate::id::{AgentName, AudienceName, BlockId, GrantId, Group, Subject, TenantName};
 use crate::key::PublicKey;
 use crate::token::capability::Capability;
 use crate::token::chain::{Chain, Hop, ProofCovers};
+use crate::token::claims::Claim;
 use crate::token::container::Container;
 use crate::token::limits::Limits;
 use crate::token::raw::RawToken;
@@ -75,6 +76,14 @@ pub struct TokenView {
     pub epoch: u64,
     /// What each proof must cover beyond RFC 9449.
     pub proof_covers: ProofCovers,
+    /// The version of the tenant's policy set that it was minted under; 0 for the built-in one.
+    pub policy: u64,
+    /// Those of the user's groups that policies ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// What the identity provider said of the user's login, for policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// The delegations, in order.
     pub hops: Vec<HopView>,
     /// The checks of every block. All must pass.
@@ -139,6 +148,9 @@ pub fn view(chain: &Chain) -> TokenView {
         depth_max: authority.depth_max,
         epoch: authority.epoch,
         proof_covers: authority.proof_covers,
+        policy: authority.policy.version,
+        groups: authority.policy.groups,
+        claims: authority.policy.claims,
         hops: chain.hops().iter().map(hop_view).collect(),
         checks: chain
             .checks()

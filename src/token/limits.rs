@@ -26,7 +26,7 @@ impl Default for Limits {
         Self {
             text_bytes_max: 8192,
             blocks_max: 6,
-            facts_max: 32,
+            facts_max: 64,
             checks_max: 16,
             queries_max: 16,
             string_bytes_max: 512,

@@ -5,6 +5,7 @@ use biscuit_auth::builder::Term;
 use crate::key::KeyPair;
 use crate::token::block::{BlockWriter, capability_terms, date, key, string};
 use crate::token::chain::Authority;
+use crate::token::claims::{Claim, ClaimValue};
 use crate::token::container::Container;
 use crate::token::inspect::inspect;
 use crate::token::limits::Limits;
@@ -64,5 +65,25 @@ fn authority_block(authority: &Authority) -> BlockWriter {
     if authority.proof_covers.body {
         block.fact("proof_covers", vec![string("body")]);
     }
+    if authority.policy.version > 0 {
+        block.fact("policy", vec![Term::Integer(i64::try_from(authority.policy.version).unwrap_or(-1))]);
+    }
+    for group in &authority.policy.groups {
+        block.fact("group", vec![string(group.as_str())]);
+    }
+    for claim in &authority.policy.claims {
+        claim_facts(&mut block, claim);
+    }
     block
+}
+
+/// A list is one fact for each of its texts, under another name: so that a list of one text stays a list.
+fn claim_facts(block: &mut BlockWriter, claim: &Claim) {
+    let mut fact = |kind: &str, value: Term| block.fact(kind, vec![string(claim.name.as_str()), value]);
+    match &claim.value {
+        ClaimValue::Boolean(value) => fact("claim", Term::Bool(*value)),
+        ClaimValue::Integer(value) => fact("claim", Term::Integer(*value)),
+        ClaimValue::String(text) => fact("claim", string(text)),
+        ClaimValue::Strings(texts) => texts.iter().for_each(|text| fact("claims", string(text))),
+    }
 }

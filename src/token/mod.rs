@@ -7,6 +7,7 @@ mod block;
 pub mod capability;
 pub mod chain;
 pub mod check;
+pub mod claims;
 mod compile;
 mod container;
 pub mod hop;

@@ -2,16 +2,19 @@
 //!
 //! Who may state what: the authority block its facts, a hop its own, a narrowing block nothing. Everybody may add checks.
 
+use std::collections::BTreeMap;
+
 use biscuit_auth::datalog::SymbolTable;
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
 use crate::clock::Timestamp;
-use crate::id::{AgentName, BlockId, GrantId, Subject};
+use crate::id::{AgentName, BlockId, GrantId, Group, Subject};
 use crate::key::PublicKey;
 use crate::token::capability::Capability;
 use crate::token::chain::{Authority, Hop, ProofCovers};
 use crate::token::check::{Check, Constant};
+use crate::token::claims::{CLAIMS_MAX, Claim, ClaimName, ClaimValue, GROUPS_MAX, PolicyFacts};
 use crate::token::compile::{self, DATE_MAX, Rule};
 use crate::token::container::{Container, SignedBlock};
 use crate::token::limits::Limits;
@@ -134,7 +137,7 @@ fn read_fact(fact: &schema::Fact, symbols: &Symbols<'_>) -> Result<Fact, Rule> {
     Ok(Fact { name: symbols.name(fact.predicate.name)?.into(), values })
 }
 
-const AUTHORITY_FACTS: [&str; 16] = [
+const AUTHORITY_FACTS: [&str; 20] = [
     "writ",
     "issuer",
     "audience",
@@ -151,6 +154,10 @@ const AUTHORITY_FACTS: [&str; 16] = [
     "max_depth",
     "epoch",
     "proof_covers",
+    "policy",
+    "group",
+    "claim",
+    "claims",
 ];
 const HOP_FACTS: [&str; 5] = ["cnf", "id", "exp", "nbf", "agent"];
 
@@ -190,9 +197,19 @@ impl Block {
             depth_max: self.one("max_depth", depth, "`max_depth` stands once, an integer from 0 to 15")?,
             epoch: self.one("epoch", epoch, "`epoch` stands once, an integer of at least 0")?,
             proof_covers: self.proof_covers()?,
+            policy: PolicyFacts {
+                version: self
+                    .at_most_one("policy", version, "`policy` stands at most once, an integer above 0")?
+                    .unwrap_or(0),
+                groups: self.groups()?,
+                claims: self.claims()?,
+            },
         };
         if authority.issuer.is_empty() {
             return Err("`issuer` is empty");
+        }
+        if authority.subject.is_none() && !(authority.policy.groups.is_empty() && authority.policy.claims.is_empty()) {
+            return Err("`group` and `claim` are about a user, and there is no `subject`");
         }
         if authority.not_before > authority.expires {
             return Err("`nbf` lies after `exp`");
@@ -211,6 +228,35 @@ impl Block {
             }
         }
         Ok(covers)
+    }
+
+    fn groups(&self) -> Result<Vec<Group>, Rule> {
+        let groups = self.all("group", parsed::<Group>, "`group` is a group's name")?;
+        if groups.len() > GROUPS_MAX { Err("there are more than 16 groups") } else { Ok(groups) }
+    }
+
+    /// In the order of their names: the texts of a list are facts of their own.
+    fn claims(&self) -> Result<Vec<Claim>, Rule> {
+        let mut claims = BTreeMap::new();
+        let one = self.all("claim", claim, "`claim` is a name and an integer, boolean or string")?;
+        for (name, value) in one {
+            if claims.insert(name, value).is_some() {
+                return Err("a claim has two values");
+            }
+        }
+        let mut lists: BTreeMap<ClaimName, Vec<Box<str>>> = BTreeMap::new();
+        for (name, text) in self.all("claims", claim_text, "`claims` is a name and a string")? {
+            lists.entry(name).or_default().push(text);
+        }
+        for (name, texts) in lists {
+            if claims.insert(name, ClaimValue::strings(texts)).is_some() {
+                return Err("a claim has two values");
+            }
+        }
+        if claims.values().map(ClaimValue::facts).sum::<usize>() > CLAIMS_MAX {
+            return Err("there are more than 16 claims");
+        }
+        Ok(claims.into_iter().map(|(name, value)| Claim { name, value }).collect())
     }
 
     fn hop(
@@ -345,4 +391,26 @@ fn capability(values: &[Constant]) -> Option<Capability> {
         return None;
     };
     Some(Capability { service: service.parse().ok()?, action: action.parse().ok()?, resource: resource.parse().ok()? })
+}
+
+fn version(values: &[Constant]) -> Option<u64> {
+    epoch(values).filter(|version| *version > 0)
+}
+
+fn claim(values: &[Constant]) -> Option<(ClaimName, ClaimValue)> {
+    let [Constant::String(name), value] = values else { return None };
+    let value = match value {
+        Constant::Boolean(value) => ClaimValue::Boolean(*value),
+        Constant::Integer(value) => ClaimValue::Integer(*value),
+        Constant::String(text) if ClaimValue::is_text(text) => ClaimValue::String(text.clone()),
+        Constant::String(_) | Constant::Date(_) | Constant::Bytes(_) => return None,
+    };
+    Some((name.parse().ok()?, value))
+}
+
+fn claim_text(values: &[Constant]) -> Option<(ClaimName, Box<str>)> {
+    match claim(values)? {
+        (name, ClaimValue::String(text)) => Some((name, text)),
+        _ => None,
+    }
 }

@@ -47,6 +47,11 @@ impl Object {
         self.value(name) == Some(true)
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn boolean(&self, name: &str) -> Option<bool> {
+        self.value(name)
+    }
+
     /// How many names it has.
     #[cfg(feature = "server")]
     pub(crate) fn len(&self) -> usize {

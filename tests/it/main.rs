@@ -20,6 +20,7 @@ mod import;
 mod journal;
 mod layers;
 mod model;
+mod policy;
 mod proofs;
 mod revocation;
 mod saml;

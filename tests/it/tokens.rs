@@ -6,6 +6,7 @@ use writ::clock::Timestamp;
 use writ::id::BlockId;
 use writ::key::{KeyPair, PublicKey};
 use writ::token::chain::{Authority, ProofCovers};
+use writ::token::claims::PolicyFacts;
 use writ::token::hop::{self, Narrowing, NewHop};
 use writ::token::mint::mint;
 use writ::token::verify::{Expected, RootKey, current};
@@ -60,6 +61,7 @@ pub(crate) fn authority() -> Authority {
         depth_max: 5,
         epoch: 12,
         proof_covers: ProofCovers::default(),
+        policy: PolicyFacts::default(),
     }
 }
 

@@ -32,6 +32,7 @@ mod keys;
 mod meta;
 mod my;
 mod oauth;
+mod policies;
 mod problem;
 mod relying;
 mod revocations;
@@ -108,6 +109,10 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(grants::remove))
         .routes(routes!(services::list))
         .routes(routes!(services::put, services::show, services::remove))
+        .routes(routes!(policies::show, policies::put))
+        .routes(routes!(policies::history))
+        .routes(routes!(policies::check))
+        .routes(routes!(policies::version))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::put, credentials::remove))
         .routes(routes!(credentials::rotate))

@@ -152,7 +152,9 @@ impl IntoResponse for TokenRefused {
             Self::Issue(error @ (IssueError::Suspended(_) | IssueError::Inactive(_))) => {
                 (StatusCode::BAD_REQUEST, "invalid_grant", error.to_string())
             }
-            Self::Issue(IssueError::Scope(message)) => (StatusCode::BAD_REQUEST, "invalid_scope", message),
+            Self::Issue(IssueError::Scope(message) | IssueError::Policy(message)) => {
+                (StatusCode::BAD_REQUEST, "invalid_scope", message)
+            }
             Self::Issue(IssueError::Target(message)) => (StatusCode::BAD_REQUEST, "invalid_target", message),
             Self::Issue(IssueError::Authority(error)) => {
                 problem::log(&error);

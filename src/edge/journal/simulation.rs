@@ -101,6 +101,7 @@ impl World {
             capability: None,
             also: Vec::new(),
             credential: None,
+            policy: None,
             revocation_seq: 0,
             proof: Some(proof),
             client: None,

@@ -11,6 +11,7 @@ use crate::config::saml::{SamlSessions, SamlTerms, SamlUser};
 use crate::id::{Group, Subject};
 use crate::identity::{Refused, VerifiedIdentity};
 use crate::key::sha256;
+use crate::token::claims::ClaimValue;
 
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 /// What a `NameID` without a format has (SAML core section 8.3.1).
@@ -56,6 +57,7 @@ pub(super) fn identity(
         tenant: terms.tenant.clone(),
         subject: named("user", user, terms)?,
         groups: attributes.groups(&terms.groups_attribute)?,
+        claims: vec![ClaimValue::provider(&terms.name)],
         session: match (terms.sessions, login.session) {
             (SamlSessions::Unique, Some(session)) => Some(named("`SessionIndex`", session, terms)?),
             (SamlSessions::Recurring, _) | (_, None) => None,

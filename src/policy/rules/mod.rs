@@ -1,13 +1,26 @@
-//! Policies that people write, in Cedar: what they may name, and what is wrong with them.
+//! Policies in Cedar: what a tenant allows beyond what its writs say.
+//!
+//! `Document -parse-> PolicySet -compile-> Rules`, and [`Rules`] decide about a [`Question`]. What a set may name, and what is
+//! wrong with one, says its [`Schema`]. Nothing here stores or sends.
 
+pub mod book;
 pub mod check;
+pub mod engine;
 mod expression;
 mod names;
 pub mod nearest;
+pub mod needs;
+pub mod question;
 pub mod schema;
+pub mod scope;
+pub mod set;
 
+pub use book::{Offered, RuleBook};
 pub use check::{Finding, Severity};
+pub use engine::{Answer, Rules, Verdict};
+pub use question::{Call, Moment, Question, Who};
 pub use schema::{Facts, InvalidSchema, Schema, Type};
+pub use set::{Document, InvalidSet, Policy, PolicySet};
 
 #[cfg(test)]
 mod tests;

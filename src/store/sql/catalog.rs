@@ -16,10 +16,12 @@ impl CatalogStore for SqlStore {
         tenant: &TenantName,
         name: &ServiceName,
         json: &str,
+        policies: u64,
         at: Timestamp,
         event: &Change,
     ) -> Result<u64, StoreError> {
         let mut write = self.write().await?;
+        write.policies_are(tenant, policies).await?;
         let sql = "INSERT INTO service (name, tenant, json) VALUES ($1, $2, $3) ON CONFLICT (name) \
                    DO UPDATE SET json = excluded.json WHERE service.tenant = excluded.tenant RETURNING name";
         if !write.finds(sql, vec![text(name), text(tenant), text(json)]).await? {
@@ -34,10 +36,12 @@ impl CatalogStore for SqlStore {
         &self,
         tenant: &TenantName,
         name: &ServiceName,
+        policies: u64,
         at: Timestamp,
         event: &Change,
     ) -> Result<u64, StoreError> {
         let mut write = self.write().await?;
+        write.policies_are(tenant, policies).await?;
         let sql = "DELETE FROM service WHERE name = $1 AND tenant = $2 RETURNING name";
         if !write.finds(sql, vec![text(name), text(tenant)]).await? {
             return Err(StoreError::NotFound("service"));

@@ -8,7 +8,7 @@ use crate::id::{AgentName, GrantId, Group, ProviderName, ResourceId, Subject};
 use crate::revocation::Target;
 use crate::store::StoreError;
 use crate::store::database::{Row, count, read_all, read_first, text, text_or_null, time};
-use crate::store::directory::{DirectoryGroup, Ended, Find, GroupChange, LEAVERS_MAX};
+use crate::store::directory::{DirectoryGroup, ENDS_MAX, Ended, Find, GroupChange, LEAVERS_MAX};
 
 const GROUP: &str = "SELECT provider, id, position, name, external_id, version, created, updated, ended_seq \
      FROM directory_group WHERE provider = $1";
@@ -61,10 +61,23 @@ impl SqlStore {
         };
         write.change_members(provider, id, joining, leaving, *removed).await?;
         write.write_group(group, *removed).await?;
-        let targets = match &before {
+        let mut targets = match &before {
             Some(name) if !leavers.is_empty() => write.ends(change, name, &leavers).await?,
             _ => Vec::new(),
         };
+        let renamed = before.as_ref().is_some_and(|before| *before != group.name);
+        let joiners = match &before {
+            _ if *removed => Vec::new(),
+            // With the name changes what everybody is in.
+            Some(_) if renamed => write.members(provider, id).await?,
+            _ => joining.to_vec(),
+        };
+        if let Some(name) = &before {
+            targets.extend(write.ends_by_policy(change, name, &leavers, false).await?);
+        }
+        targets.extend(write.ends_by_policy(change, &group.name, &joiners, true).await?);
+        targets.sort_unstable();
+        targets.dedup();
         let entries: Vec<_> =
             targets.into_iter().map(|target| write.append_entry(target, forget_after, at, None)).collect();
         let ended = entries.last().cloned().map_or(Ended::Nothing, |entry| Ended::Now(Box::new(entry)));
@@ -137,6 +150,38 @@ impl Write<'_> {
                    name = excluded.name, name_key = excluded.name_key, external_id = excluded.external_id, \
                    version = excluded.version, updated = excluded.updated";
         self.run(sql, vec![row]).await
+    }
+
+    /// What ends because writs say of `users` that they are, or are not, in the group `name`, and policies ask for it: a permit
+    /// no longer stands for whoever leaves, and a forbid does for whoever joins. Of very many, the tenant's writs end.
+    async fn ends_by_policy(
+        &mut self,
+        change: &GroupChange<'_>,
+        name: &Group,
+        users: &[ResourceId],
+        join: bool,
+    ) -> Result<Vec<Target>, StoreError> {
+        let GroupChange { group, tenant, user_prefix, .. } = change;
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.policy_asks_for(tenant, name).await? {
+            Some(forbids) if forbids || !join => {}
+            Some(_) | None => return Ok(Vec::new()),
+        }
+        if users.len() > ENDS_MAX {
+            return Ok(vec![Target::Tenant((*tenant).clone())]);
+        }
+        let mut targets = Vec::new();
+        for user in users {
+            let sql = "SELECT name FROM directory_user WHERE provider = $1 AND id = $2";
+            let rows = self.query(sql, vec![text(&group.provider), text(user)]).await?;
+            let Some(user) = read_first(rows, "directory_user", Row::text)? else { continue };
+            let corrupt = |_| StoreError::Corrupt { table: "directory_user" };
+            let subject: Subject = format!("{user_prefix}{user}").parse().map_err(corrupt)?;
+            targets.push(Target::Subject((*tenant).clone(), subject));
+        }
+        Ok(targets)
     }
 
     /// What ends because `leavers` are out of the group: nothing for those who are in another one of the same name.

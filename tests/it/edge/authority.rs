@@ -30,7 +30,7 @@ use writ::token::verify::RootKey;
 use writ::vault::CredentialKind;
 use writ::wire::{
     self, AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply,
-    LendRequest, OfferedService, Refusal, Settings, WireSecret, sign_reply,
+    LendRequest, OfferedPolicies, OfferedService, Refusal, Settings, WireSecret, sign_reply,
 };
 
 pub(crate) const AUDIENCE: &str = "main";
@@ -118,6 +118,7 @@ impl StandIn {
             audience,
             root_keys,
             services: services.into_iter().map(offered).collect(),
+            policies: Vec::new(),
         };
         let state = Mutex::new(Said {
             log: Vec::new(),
@@ -189,6 +190,15 @@ impl StandIn {
         };
         self.0.head.send_replace(seq);
         seq
+    }
+
+    /// Makes this text the tenant's policy set. Answers the settings' version: an edge that knows it goes by the set.
+    pub(crate) fn put_policies(&self, version: u64, outdates: u64, document: &str) -> u64 {
+        let mut said = self.said();
+        let tenant = TENANT.parse().unwrap();
+        said.settings.policies = vec![OfferedPolicies { tenant, version, outdates, document: document.into() }];
+        said.settings.version += 1;
+        said.settings.version
     }
 
     pub(crate) async fn acknowledged(&self, seq: u64) {

@@ -26,6 +26,7 @@ use writ::edge::{Bound, RunningEdge};
 use writ::id::BlockId;
 use writ::key::KeyPair;
 use writ::token::chain::{Authority, ProofCovers};
+use writ::token::claims::PolicyFacts;
 use writ::token::mint::mint;
 use writ::token::proof::{self, ProvenRequest};
 use writ::token::{Limits, RawToken};
@@ -168,6 +169,7 @@ impl World {
             depth_max: 3,
             epoch: 0,
             proof_covers: ProofCovers::default(),
+            policy: PolicyFacts::default(),
         }
     }
 

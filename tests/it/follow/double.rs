@@ -260,6 +260,7 @@ pub(super) fn settings(issuer: &str, version: u64) -> Settings {
             tenant: "acme".parse().unwrap(),
             service: Service::from_toml(service).unwrap(),
         }],
+        policies: Vec::new(),
     }
 }
 

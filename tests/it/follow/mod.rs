@@ -73,7 +73,13 @@ impl Edge {
     }
 
     fn permit(&self, token: &RawToken) -> Permit {
-        authorize(self.admit(token).unwrap(), operation("notes:notes/read:team").into(), self.clock.now()).unwrap()
+        authorize(
+            self.admit(token).unwrap(),
+            operation("notes:notes/read:team").into(),
+            &writ::policy::rules::Rules::built_in(),
+            &writ::policy::Facts::at(self.clock.now()),
+        )
+        .unwrap()
     }
 }
 

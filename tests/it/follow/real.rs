@@ -19,7 +19,7 @@ use writ::edge::lend::{LendError, LendLimits, Lender};
 use writ::edge::ship::{ShipLimits, Shipper, stored_head};
 use writ::edge::streams::CutReason;
 use writ::id::RequestId;
-use writ::policy::permit::{Permit, authorize};
+use writ::policy::permit::{NotClear, Permit, authorize};
 use writ::revocation::{Entry, NotLive};
 use writ::token::proof::{NonceRule, ProvenRequest, hold, make};
 use writ::token::verify::current;
@@ -116,7 +116,13 @@ impl RealEdge {
             method: "GET".into(),
             arguments: Vec::new(),
         };
-        Ok(authorize(live, operation.into(), test.clock.now()).unwrap())
+        Ok(authorize(
+            live,
+            operation.into(),
+            &writ::policy::rules::Rules::built_in(),
+            &writ::policy::Facts::at(test.clock.now()),
+        )
+        .unwrap())
     }
 
     async fn lend(&self, shown: &Shown) -> Result<String, LendError> {
@@ -180,7 +186,7 @@ async fn a_receipt_waits_for_the_last_open_request_of_what_it_revokes(database: 
     drop(open);
     let receipt = revoking.await.ok();
     assert_eq!(receipt["edges"][0]["how"], "acknowledged");
-    assert!(matches!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotLive::Revoked(_)));
+    assert!(matches!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotClear::NotLive(NotLive::Revoked(_))));
     assert!(matches!(edge.permit(test, agent, shown), Err(NotLive::Revoked(_))));
 }
 
@@ -223,7 +229,7 @@ async fn a_writ_is_lent_nothing_at_a_service_that_was_revoked(database: &Databas
     let fresh = edge.shown(&test.writ(agent, "notes:read:team").await);
     assert!(edge.lend(&fresh).await.is_ok());
     let permit = edge.permit(test, agent, shown).unwrap();
-    assert!(matches!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::Revoked(_)));
+    assert!(matches!(edge.knowledge.clear(permit, None).unwrap_err().1, NotClear::NotLive(NotLive::Revoked(_))));
     let question = LendRequest {
         token: shown.raw.text().into(),
         service: "notes".parse().unwrap(),

@@ -36,6 +36,7 @@ fn denial(n: u8) -> Event {
         capability: None,
         also: Vec::new(),
         credential: None,
+        policy: None,
         revocation_seq: 0,
         proof: None,
         client: None,

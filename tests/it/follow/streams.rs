@@ -86,7 +86,7 @@ async fn a_revoked_service_cuts_its_requests_and_spares_the_writ() {
     assert!(!double.acknowledged(seq));
     drop(open);
     eventually("the acknowledgement", || double.acknowledged(seq)).await;
-    assert_eq!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotLive::Revoked(Box::new(notes)));
+    assert_eq!(edge.knowledge.clear(waiting, None).unwrap_err().1, NotLive::Revoked(Box::new(notes)).into());
     assert!(edge.admit(&bearer()).is_ok(), "the writ lives on at other services");
 }
 
@@ -107,11 +107,11 @@ async fn a_revoked_credential_is_dropped_and_the_requests_that_use_it_are_cut() 
     eventually("the acknowledgement", || double.acknowledged(seq)).await;
     assert_eq!(edge.lender.kept(), 0);
     assert_eq!(without.reason(), None, "a request without the credential goes on");
-    assert_eq!(edge.knowledge.clear(waiting, old).unwrap_err().1, NotLive::Revoked(Box::new(target.clone())));
+    assert_eq!(edge.knowledge.clear(waiting, old).unwrap_err().1, NotLive::Revoked(Box::new(target.clone())).into());
     // The edge does not take the authority's word either: a version from before the entry stays dead, a later one lives.
     let again = lent(&edge).await;
     let not_live = edge.knowledge.clear(edge.permit(&bearer()), again).unwrap_err().1;
-    assert_eq!(not_live, NotLive::Revoked(Box::new(target)));
+    assert_eq!(not_live, NotLive::Revoked(Box::new(target)).into());
     double.change(|mind| (mind.stored_epoch, mind.settings.version) = (seq, 2));
     eventually("the new version's turn", || edge.lender.kept() == 0).await;
     let new = lent(&edge).await;
@@ -127,7 +127,7 @@ async fn a_permit_from_before_a_revocation_is_not_cleared_after_it() {
     let seq = double.revoke(root());
     eventually("the acknowledgement", || double.acknowledged(seq)).await;
     let (_, not_live) = edge.knowledge.clear(permit, None).unwrap_err();
-    assert_eq!(not_live, NotLive::Revoked(Box::new(root())));
+    assert_eq!(not_live, NotLive::Revoked(Box::new(root())).into());
     assert!(edge.knowledge.streams().is_empty());
 }
 
@@ -139,7 +139,7 @@ async fn a_permit_is_not_cleared_once_the_lease_has_run_out() {
     double.fault(Fault::Silent);
     let permit = edge.permit(&bearer());
     edge.clock.advance(Duration::from_secs(1));
-    assert_eq!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::NoLease);
+    assert_eq!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::NoLease.into());
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_root_key_that_is_withdrawn_ends_what_hangs_on_it_before_the_settings_
     let acknowledged = || double.mind().asked.iter().any(|request| request.settings == Some(2));
     assert_eq!(open.cut().await, CutReason::RootRetired);
     assert!(!acknowledged());
-    assert_eq!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::NotCurrent(TokenError::UnknownRoot));
+    assert_eq!(edge.knowledge.clear(permit, None).unwrap_err().1, NotLive::NotCurrent(TokenError::UnknownRoot).into());
     drop(open);
     eventually("the acknowledgement", acknowledged).await;
 }
@@ -258,7 +258,8 @@ async fn no_request_slips_between_the_check_and_the_cut() {
                 let permit = writ::policy::permit::authorize(
                     live,
                     crate::tokens::operation("notes:notes/read:team").into(),
-                    crate::tokens::at(10),
+                    &writ::policy::rules::Rules::built_in(),
+                    &writ::policy::Facts::at(crate::tokens::at(10)),
                 );
                 let Ok((_, open)) = edge.knowledge.clear(permit.unwrap(), None) else { return };
                 cleared.fetch_add(1, Ordering::SeqCst);

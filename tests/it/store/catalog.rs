@@ -21,7 +21,7 @@ fn service(tenant: &str, service: &str, json: &str) -> (writ::id::TenantName, wr
 }
 
 async fn put(db: &Database, tenant: &str, service: &str, json: &str) -> Result<u64, StoreError> {
-    db.store.put_service(&name(tenant), &name(service), json, AT, &change("service.put", service)).await
+    db.store.put_service(&name(tenant), &name(service), json, 0, AT, &change("service.put", service)).await
 }
 
 async fn a_catalog_that_was_never_changed_is_empty_at_version_0(db: &Database) {
@@ -35,7 +35,7 @@ async fn a_service_is_added_replaced_and_removed(db: &Database) {
     assert_eq!(put(db, "acme", "notes", r#"{"ä":"2"}"#).await.unwrap(), 2);
     let services = vec![service("acme", "notes", r#"{"ä":"2"}"#)];
     assert_eq!(db.store.catalog().await.unwrap(), StoredCatalog { version: 2, services });
-    let remove = async |tenant| db.store.remove_service(&name(tenant), &name("notes"), AT, &event()).await;
+    let remove = async |tenant| db.store.remove_service(&name(tenant), &name("notes"), 0, AT, &event()).await;
     assert!(matches!(remove("other").await, Err(StoreError::NotFound("service"))));
     assert_eq!(remove("acme").await.unwrap(), 3);
     assert!(matches!(remove("acme").await, Err(StoreError::NotFound("service"))));
@@ -82,7 +82,7 @@ async fn the_catalog_is_of_one_moment(db: &Database) {
     let store = Arc::clone(&db.store);
     let writer = tokio::spawn(async move {
         for version in 1..=40 {
-            store.put_service(&name("acme"), &name("notes"), &version.to_string(), AT, &event()).await.unwrap();
+            store.put_service(&name("acme"), &name("notes"), &version.to_string(), 0, AT, &event()).await.unwrap();
         }
     });
     while !writer.is_finished() {

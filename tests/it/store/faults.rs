@@ -74,7 +74,7 @@ async fn a_change_whose_audit_record_fails_does_not_happen(db: &Database) {
         store.put_credential(&credential(key.clone(), 2), &event()).await,
         store.remove_credential(&key, AT, &event()).await,
         store.retire_root_key(1, AT, AT, &event()).await,
-        store.put_service(&acme, &name("notes"), "{}", AT, &event()).await.map(drop),
+        store.put_service(&acme, &name("notes"), "{}", 0, AT, &event()).await.map(drop),
     ];
     for answer in &refused {
         assert!(answer.is_err());

@@ -187,6 +187,7 @@ pub(crate) fn decision(n: u8, verdict: Verdict) -> Event {
         capability: Some(name("notes:read:team")),
         also: Vec::new(),
         credential: None,
+        policy: None,
         revocation_seq: 3,
         proof: None,
         client: None,

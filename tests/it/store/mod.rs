@@ -20,6 +20,7 @@ mod edges;
 mod faults;
 mod installation;
 pub(crate) mod make;
+mod policy;
 mod receipts;
 mod restart;
 mod revocations;

@@ -153,7 +153,7 @@ async fn the_heads_are_those_of_one_moment(db: &Database) {
     let server = heads.server;
     assert_eq!(heads, Heads { revocation_seq: 0, catalog_version: 0, edge_version: 0, server });
     revoke(db, Target::Everything).await;
-    let version = db.store.put_service(&name("acme"), &name("notes"), "{}", AT, &event()).await.unwrap();
+    let version = db.store.put_service(&name("acme"), &name("notes"), "{}", 0, AT, &event()).await.unwrap();
     assert_eq!(
         db.store.heads().await.unwrap(),
         Heads { revocation_seq: 1, catalog_version: version, edge_version: 0, server }

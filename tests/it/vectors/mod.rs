@@ -115,7 +115,12 @@ impl Vector {
         let held = held.map_err(|e| (e.code(), e.to_string()))?;
         let lease = Lease::granted(Monotonic::from_origin(Duration::ZERO), Duration::from_secs(1));
         let live = RevocationSet::default().admit(held, &lease, Monotonic::from_origin(Duration::ZERO)).unwrap();
-        match authorize(live, self.request.operation.clone().into(), now) {
+        match authorize(
+            live,
+            self.request.operation.clone().into(),
+            &writ::policy::rules::Rules::built_in(),
+            &writ::policy::Facts::at(now),
+        ) {
             Ok(permit) => Ok(permit.capabilities()[0].clone()),
             Err(denied) => Err((denied.reason.code(), denied.to_string())),
         }

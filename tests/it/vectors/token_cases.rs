@@ -166,8 +166,8 @@ fn sizes() -> Vec<Vector> {
     vec![
         Case::with_text("a text of more than 8192 bytes is refused", &"A".repeat(8193)).denied("token_too_large"),
         Case::with_bytes("a token of seven blocks is refused", &seven_blocks).denied("token_too_large"),
-        Case::with_bytes("a block of 32 facts is allowed", &stated(&[], &grants(20))).allowed(),
-        Case::with_bytes("a block of 33 facts is refused", &stated(&[], &grants(21))).denied("token_too_large"),
+        Case::with_bytes("a block of 64 facts is allowed", &stated(&[], &grants(52))).allowed(),
+        Case::with_bytes("a block of 65 facts is refused", &stated(&[], &grants(53))).denied("token_too_large"),
         Case::with_bytes("a block of 17 checks is refused", &appended_code(&good(), &checks(17)))
             .denied("token_too_large"),
         Case::with_bytes("a token of 17 capabilities is refused", &stated(&[], &capabilities))
