@@ -23,6 +23,7 @@ mod inspect;
 mod login;
 mod operate;
 mod output;
+mod policy;
 mod receipt;
 mod remote;
 mod request;
@@ -87,6 +88,9 @@ enum Command {
     /// Requests of agents that need a person: what exactly would be sent, and the person's word.
     #[command(subcommand)]
     Approval(approval::ApprovalCommand),
+    /// Policies: what agents may do beyond what their writs say. Check, test and explain them before they stop anybody.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Operators: who administers the authority.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
@@ -180,6 +184,7 @@ impl Command {
             Self::Credential(command) => online(command.run(context)),
             Self::Grant(command) => online(command.run(context)),
             Self::Approval(command) => online(command.run(context)),
+            Self::Policy(command) => online(command.run(context)),
             Self::Operator(command) => online(command.run(context)),
             Self::Revoke(args) => online(args.run(context)),
             Self::Relying(command) => online(command.run(context)),

@@ -16,7 +16,7 @@ use crate::policy::rules::Type;
 
 mod claims;
 mod event;
-mod fetch;
+pub(crate) mod fetch;
 mod global;
 mod id_jag;
 mod jws;

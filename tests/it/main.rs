@@ -5,6 +5,7 @@
 mod approval;
 mod attacks;
 mod attenuation;
+mod authoring;
 mod authority;
 mod biscuit;
 mod checks;

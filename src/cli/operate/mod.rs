@@ -45,7 +45,7 @@ async fn list(context: &Context, remote: &Remote, path: &str, columns: &[Column]
 }
 
 /// `path` with the remote's tenant and further parameters.
-fn of_tenant(remote: &Remote, path: &str, more: &[(&str, Option<String>)]) -> String {
+pub(crate) fn of_tenant(remote: &Remote, path: &str, more: &[(&str, Option<String>)]) -> String {
     let mut pairs = vec![("tenant", remote.tenant().to_string())];
     pairs.extend(more.iter().filter_map(|(name, value)| Some((*name, value.clone()?))));
     format!("{path}?{}", encoded(&pairs))

@@ -4,16 +4,22 @@
 //! wrong with one, says its [`Schema`]. Nothing here stores or sends.
 
 pub mod book;
+pub mod cases;
 pub mod check;
+pub mod cover;
+pub mod draft;
 pub mod engine;
+pub mod explain;
 mod expression;
 mod names;
 pub mod nearest;
 pub mod needs;
 pub mod question;
+pub mod replay;
 pub mod schema;
 pub mod scope;
 pub mod set;
+pub mod template;
 
 pub use book::{Offered, RuleBook};
 pub use check::{Finding, Severity};

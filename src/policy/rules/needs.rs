@@ -34,6 +34,9 @@ impl Needs {
     /// Which entity stands in which other: an `in` outside the scope.
     pub const HIERARCHY: Self = Self(1 << 11);
 
+    /// Everything there is.
+    pub const ALL: Self = Self((Self::HIERARCHY.0 << 1) - 1);
+
     const CONTEXT: Self = Self(Self::HIERARCHY.0 - 1);
     const CALL: Self = Self(Self::SOURCE.0 | Self::METHOD.0 | Self::ARGUMENTS.0 | Self::USED.0);
 
