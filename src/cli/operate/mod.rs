@@ -31,10 +31,10 @@ pub(crate) mod vault;
 mod workload;
 
 /// A column of a list: its heading, and what a row says there.
-type Column = (&'static str, fn(&Value, Timestamp) -> String);
+pub(crate) type Column = (&'static str, fn(&Value, Timestamp) -> String);
 
 /// Fetches a list and prints it.
-async fn list(context: &Context, remote: &Remote, path: &str, columns: &[Column]) -> Result<(), Failure> {
+pub(crate) async fn list(context: &Context, remote: &Remote, path: &str, columns: &[Column]) -> Result<(), Failure> {
     let rows: Vec<Value> = remote.fetch(path).await?;
     let now = context.now();
     context.out.result(&rows, || {

@@ -23,7 +23,7 @@ use crate::policy::rules::{Rules, Schema};
 /// `writ policy diff`
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
-    /// The policies as they are: a document, a Cedar file or a folder.
+    /// The policies as they are: a document, a Cedar file or a folder; or `stored`, for the set in force at the authority.
     #[arg(value_name = "OLD")]
     old: PathBuf,
     /// The policies as they would be.
@@ -77,8 +77,8 @@ struct Report {
 
 impl DiffArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let old = Source::read(std::slice::from_ref(&self.old))?;
-        let new = Source::read(std::slice::from_ref(&self.new))?;
+        let old = self.source(&self.old).await?;
+        let new = self.source(&self.new).await?;
         let mut schema = self.known.schema(&old.document).await?;
         let old = rules(&old, &schema)?;
         schema = self.known.schema(&new.document).await?;
@@ -91,6 +91,11 @@ impl DiffArgs {
         };
         let report = compared(&records, &old, &new, &schema);
         context.out.result(&report, || told(&report))
+    }
+
+    async fn source(&self, path: &PathBuf) -> Result<Source, Failure> {
+        let files = if path == Path::new("stored") { &[] } else { std::slice::from_ref(path) };
+        Source::read_or_stored(files, &self.known.operator).await
     }
 
     async fn recorded(&self, since: Timestamp) -> Result<Vec<Record>, Failure> {

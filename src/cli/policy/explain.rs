@@ -23,8 +23,8 @@ use crate::policy::rules::{Schema, Type};
 /// `writ policy explain`
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// Documents in TOML, Cedar files, or folders of them.
-    #[arg(required = true, value_name = "FILE")]
+    /// Documents in TOML, Cedar files, or folders of them. Without one, the set in force at the authority.
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Ask about a recorded call, by the request's id that its answer carried. What the record lacks is unknown.
     #[arg(long, value_name = "ID", conflicts_with_all = ["agent", "action"])]
@@ -74,7 +74,7 @@ pub(crate) struct ExplainArgs {
 
 impl ExplainArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let source = Source::read(&self.files)?;
+        let source = Source::read_or_stored(&self.files, &self.known.operator).await?;
         let schema = self.known.schema(&source.document).await?;
         let rules = rules(&source, &schema)?;
         let asked: Vec<Situation> = match &self.record {

@@ -19,6 +19,7 @@ mod diff;
 mod draft;
 mod explain;
 mod source;
+mod stored;
 mod template;
 mod test;
 
@@ -43,6 +44,14 @@ pub(crate) enum PolicyCommand {
     Draft(draft::DraftArgs),
     /// Print what policies may name, as a Cedar schema.
     Schema(SchemaArgs),
+    /// Make policies the tenant's set. Returns once no edge acts on another; what is not valid changes nothing.
+    Put(stored::PutArgs),
+    /// Show the set in force, or another version.
+    Show(stored::ShowArgs),
+    /// List the versions.
+    History(stored::HistoryArgs),
+    /// Store the text of an older version again, as the next one.
+    Rollback(stored::RollbackArgs),
 }
 
 /// What policies may name: the services, and what else is known.
@@ -83,6 +92,10 @@ impl PolicyCommand {
                 let schema = args.known.schema(&Document::grants_decide()).await?;
                 context.out.raw(schema.text()?.trim_end())
             }
+            Self::Put(args) => args.run(&context).await,
+            Self::Show(args) => args.run(&context).await,
+            Self::History(args) => args.run(&context).await,
+            Self::Rollback(args) => args.run(&context).await,
         }
     }
 }

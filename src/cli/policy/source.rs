@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 
+use super::stored;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
 use crate::cli::output::plain_line;
+use crate::cli::remote::OperatorArgs;
 use crate::policy::rules::{Document, Finding, Type};
 
 /// A document, and where its lines stand.
@@ -59,6 +61,14 @@ impl Source {
     /// A text that is in no file.
     pub(super) fn of_text(text: &str) -> Self {
         Self { document: Document { policy: text.into(), ..Document::grants_decide() }, places: Vec::new() }
+    }
+
+    /// Reads `paths`, or where there are none, the set in force at the authority.
+    pub(super) async fn read_or_stored(paths: &[PathBuf], operator: &OperatorArgs) -> Result<Self, Failure> {
+        if !paths.is_empty() {
+            return Self::read(paths);
+        }
+        Ok(Self { document: stored::document(&operator.open()?, None).await?, places: Vec::new() })
     }
 
     fn add(&mut self, file: &Path, text: &str, line: usize) {

@@ -1,7 +1,7 @@
 //! Questions as people write them down: the cases beside a policy, and those of `writ policy explain`.
 
-use std::collections::BTreeMap;
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -178,7 +178,7 @@ impl Written {
             agent: parsed(&self.agent)?,
             user: self.user.as_deref().map(parsed).transpose()?,
             groups: self.groups.iter().map(|group| parsed(group)).collect::<Result<_, _>>()?,
-            claims: self.session.iter().map(claim).collect::<Result<_, _>>()?,
+            claims: self.session.iter().map(|(name, value)| claim(name, value)).collect::<Result<_, _>>()?,
             service: parsed(service)?,
             action: parsed(action)?,
             resource: parsed(resource)?,
@@ -282,7 +282,7 @@ fn moment(text: &str) -> Result<Timestamp, BadQuestion> {
     Ok(Timestamp::from_millis(time.as_millisecond()))
 }
 
-fn claim((name, value): (&Box<str>, &Json)) -> Result<Claim, BadQuestion> {
+fn claim(name: &str, value: &Json) -> Result<Claim, BadQuestion> {
     let wrong = || {
         BadQuestion(format!("the session's `{}` is a text, a list of texts, a boolean or a whole number", shown(name)))
     };

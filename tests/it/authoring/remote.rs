@@ -13,14 +13,52 @@ fn operate(dir: &Path, url: &str, args: &[&str]) -> Finished {
     writ(dir, &[args, &["--url", url, "--operator-secret-file", "operator-secret"]].concat())
 }
 
-#[test]
-fn grants_that_no_policy_lets_through_are_told() {
+/// An authority that knows GitHub.
+fn start() -> (TempDir, String, Process) {
     let (dir, listen) = (TempDir::new().unwrap(), free_address());
     let (path, url) = (dir.path(), format!("http://{listen}"));
     writ(path, &["init", ".", "--listen", &listen.to_string(), "--save-secret"]).ok();
     let mut authority = Process::start(command(path, &["serve"]), path.join("authority.log"));
     authority.until("the authority", || listens(listen));
     operate(path, &url, &["service", "add", "--builtin", "github"]).ok();
+    (dir, url, authority)
+}
+
+#[test]
+fn a_set_is_stored_shown_asked_and_rolled_back_and_an_invalid_one_changes_nothing() {
+    let (dir, url, _authority) = start();
+    let path = dir.path();
+    let run = |args: &[&str]| operate(path, &url, &[&["policy"], args].concat());
+    let ask = || run(&["explain", "--agent", "bot", "--action", "github:issues/read", "--json"]);
+    assert!(run(&["show"]).ok().contains("grants-decide"));
+    assert_eq!(ask().json()[0]["decision"], "allow");
+
+    fs::write(path.join("none.cedar"), "@id(\"none\")\nforbid(principal, action, resource);\n").unwrap();
+    assert!(run(&["put", "none.cedar"]).ok().contains("stored version 1"));
+    assert!(run(&["show"]).ok().contains("@id(\"none\")"));
+    assert_eq!(ask().code, 1);
+
+    fs::write(
+        path.join("wrong.cedar"),
+        "@id(\"wrong\")\npermit(principal, action in Action::\"github:isues\", resource);\n",
+    )
+    .unwrap();
+    let said = run(&["put", "wrong.cedar"]).refused(1);
+    assert!(said.contains("wrong") && said.contains("did you mean `github:issues`?"), "{said}");
+    fs::write(path.join("all.cedar"), "@id(\"all\")\npermit(principal, action, resource);\n").unwrap();
+    assert!(run(&["put", "all.cedar"]).ok().contains("stored version 2"));
+    assert_eq!(ask().json()[0]["by"], json!(["all"]));
+    assert!(run(&["rollback", "1"]).ok().contains("stored version 3"));
+    assert_eq!(ask().code, 1);
+    assert_eq!(run(&["history", "--json"]).json().as_array().unwrap().len(), 3);
+    assert!(run(&["show", "--version", "2"]).ok().contains("@id(\"all\")"));
+    run(&["rollback", "9"]).refused(1);
+}
+
+#[test]
+fn grants_that_no_policy_lets_through_are_told() {
+    let (dir, url, _authority) = start();
+    let path = dir.path();
     writ(path, &["agent", "keygen", "--out", "bot.pem"]).ok();
     operate(path, &url, &["agent", "register", "bot", "--key-file", "bot.pem"]).ok();
     for capability in ["github:issues:repos/acme", "github:pulls/read:/", "github:issues/read:repos/acme/web"] {

@@ -18,8 +18,8 @@ fn set(policy: &str) -> PolicySet {
 fn every_template_passes_the_check_against_the_built_in_catalog_and_its_cases_hold() {
     for template in Template::all() {
         let name = &template.name;
-        let service = |name: &Box<str>| Service::from_toml(Builtin::named(name).unwrap().text()).unwrap();
-        let services: Vec<Service> = template.services.iter().map(service).collect();
+        let builtins = template.services.iter().map(|name| Builtin::named(name).unwrap());
+        let services: Vec<Service> = builtins.map(|builtin| Service::from_toml(builtin.text()).unwrap()).collect();
         let schema = Schema::of(&services, Facts::default());
         let set = set(&template.fill(&template.example()).unwrap());
         let policies = set.policies().iter().map(|policy| (&policy.cedar, policy.line));
