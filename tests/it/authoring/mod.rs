@@ -1,6 +1,7 @@
 //! `writ policy`, from outside: policies in files, services in files, the real binary, Cedar's own evaluation.
 
 mod draft;
+mod edge;
 mod examples;
 mod remote;
 mod replay;
