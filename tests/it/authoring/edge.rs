@@ -145,7 +145,8 @@ async fn mail_to_the_team_only_and_no_repository_deleted_whatever_the_writ_says(
     let id = denied()[0]["record"]["event"]["request"].as_str().unwrap().to_owned();
     let why = world.operate(&["policy", "explain", "--record", &id]);
     assert_eq!(why.code, 1, "{why:?}");
-    for said in ["no policy permits it", "[\"team@domain.com\"].containsAll(context.arguments.to)", "eve@evil.example"] {
+    for said in ["no policy permits it", "[\"team@domain.com\"].containsAll(context.arguments.to)", "eve@evil.example"]
+    {
         assert!(why.stdout.contains(said), "{said}: {}", why.stdout);
     }
     fs::write(world.dir().join("all.cedar"), "@id(\"all\")\npermit(principal, action, resource);\n").unwrap();
