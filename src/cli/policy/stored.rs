@@ -9,7 +9,7 @@ use super::source::Source;
 use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::operate::{list, of_tenant, text, when};
-use crate::cli::output::{good, strong};
+use crate::cli::output::{good, plain, plain_line, strong};
 use crate::cli::remote::{OperatorArgs, Remote};
 use crate::policy::rules::Document;
 
@@ -62,8 +62,8 @@ impl ShowArgs {
         let shown = stored(&self.operator.open()?, self.version).await?;
         context.out.result(&shown, || {
             let document = &shown["document"];
-            let head = format!("// version {}, zone {}", shown["version"], text(document, "zone"));
-            format!("{head}\n{}", text(document, "policy").trim_end())
+            let head = format!("// version {}, zone {}", shown["version"], plain_line(&text(document, "zone")));
+            format!("{head}\n{}", plain(text(document, "policy").trim_end()))
         })
     }
 }
