@@ -1,7 +1,7 @@
 //! From a live token and what a request does to a permit, and from a permit to the moment a credential may be used.
 
 #[cfg(feature = "server")]
-use std::net::IpAddr;
+use core::net::IpAddr;
 #[cfg(feature = "server")]
 use std::sync::Arc;
 

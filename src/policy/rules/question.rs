@@ -2,7 +2,7 @@
 //!
 //! Every entity's parents follow from its name, and none has attributes: so no schema is needed to decide.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 use std::sync::LazyLock;
 
 use cedar_policy::{

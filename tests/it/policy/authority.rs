@@ -34,7 +34,7 @@ const ALL: &str = "@id(\"all\") permit(principal, action, resource);";
 
 async fn a_set_is_in_force_at_every_edge_before_the_answer(database: &Database) {
     let test = start(database).await;
-    test.notes("secret").await;
+    test.notes("secret-of-notes").await;
     let (prompt, silent) = (test.edge("prompt").await, test.edge("silent").await);
     silent.catch_up().await;
     let _following = prompt.follow();
@@ -56,7 +56,7 @@ async fn a_set_is_in_force_at_every_edge_before_the_answer(database: &Database) 
 
 async fn an_invalid_set_never_replaces_a_valid_one(database: &Database) {
     let test = start(database).await;
-    test.notes("secret").await;
+    test.notes("secret-of-notes").await;
     put(&test, ALL).await;
     for (policy, told) in [
         ("permit(principal, action, resource);", "no name"),
@@ -110,7 +110,7 @@ async fn every_version_stays_and_an_old_text_can_be_put_again(database: &Databas
 
 async fn a_service_cannot_change_so_that_the_set_names_what_is_gone(database: &Database) {
     let test = start(database).await;
-    test.notes("secret").await;
+    test.notes("secret-of-notes").await;
     put(&test, "@id(\"notes\") permit(principal, action == Action::\"notes:read\", resource);").await;
     let mut renamed = notes_service();
     renamed["route"][0]["action"] = "look".into();
@@ -127,7 +127,7 @@ async fn a_service_cannot_change_so_that_the_set_names_what_is_gone(database: &D
 
 async fn a_writ_is_issued_for_no_more_and_no_longer_than_policies_permit(database: &Database) {
     let test = start(database).await;
-    test.notes("secret").await;
+    test.notes("secret-of-notes").await;
     let (agent, _) = test.granted("planner", "notes:read:team").await;
     put(
         &test,

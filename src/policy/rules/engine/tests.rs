@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use cedar_policy::{Entities, PolicySet as CedarSet};
 use proptest::prelude::*;
