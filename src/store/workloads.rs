@@ -63,7 +63,8 @@ pub trait Workloads: Send + Sync {
         user: Option<&Subject>,
     ) -> Result<Option<(AgentWorkload, IssueContext)>, StoreError>;
 
-    /// Uses an identifier by `key`: true the first time, and every later time by the same key until it expires.
+    /// Uses an identifier by `key`: true the first time, and every later time by the same key until the latest `until` that was
+    /// given with it.
     async fn use_by_one(
         &self,
         id: &[u8; 32],

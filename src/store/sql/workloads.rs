@@ -14,10 +14,10 @@ use crate::store::{Agent, AgentWorkload, IssueContext, StoreError, Workloads};
 
 const COLUMNS: &str = "issuer, subject, tenant, agent, claims, created";
 
-/// Finds the key that used the id first. `until` of an id that is used again is what it was, so only what is over changes.
+/// Finds the key that used the id first, which is the id's as long as anything of that name could come again.
 const USE_BY_ONE: &str = "INSERT INTO used_id (id, until, holder) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
      holder = CASE WHEN used_id.until < $4 THEN excluded.holder ELSE used_id.holder END, \
-     until = CASE WHEN used_id.until < $4 THEN excluded.until ELSE used_id.until END RETURNING holder";
+     until = CASE WHEN used_id.until < excluded.until THEN excluded.until ELSE used_id.until END RETURNING holder";
 
 fn workload(row: &mut Row) -> Result<AgentWorkload, StoreError> {
     Ok(AgentWorkload {

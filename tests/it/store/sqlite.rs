@@ -10,7 +10,7 @@ use writ::revocation::Target;
 use writ::store::{Store, StoreError, StoreUrl};
 
 use super::Database;
-use super::make::{AT, agent, decision, edge, event, journal, key, name, revocation, ticket};
+use super::make::{AT, agent, decision, edge, event, grant, journal, key, name, revocation, ticket};
 
 fn raw(db: &Database) -> Connection {
     Connection::open(db.url.to_string().strip_prefix("sqlite:").unwrap()).unwrap()
@@ -139,4 +139,42 @@ async fn a_row_that_does_not_parse_is_corrupt() {
     assert!(matches!(db.store.record(AT, &event()).await, Err(StoreError::Corrupt { table: "heads" })));
     raw.execute("DELETE FROM heads", []).unwrap();
     assert!(matches!(db.store.ready().await, Err(StoreError::Corrupt { .. })));
+}
+
+/// The tables of agents and grants were made anew in 0005: what was in them is still there, and grants still belong to agents.
+#[tokio::test]
+async fn an_installation_of_before_keeps_its_agents_and_grants() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("writ.db");
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch(
+        "CREATE TABLE schema_version (version BIGINT PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL)",
+    )
+    .unwrap();
+    let schema = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/sqlite");
+    for (version, file) in (1..).zip(["0001_start", "0002_revocation", "0003_identity", "0004_directory"]) {
+        let sql = std::fs::read_to_string(schema.join(format!("{file}.sql"))).unwrap();
+        old.execute_batch(&sql).unwrap();
+        let sha256 = hex::encode(writ::key::sha256(sql.as_bytes()));
+        let insert = "INSERT INTO schema_version (version, name, sha256) VALUES (?1, ?2, ?3)";
+        old.execute(insert, rusqlite::params![version, file, sha256]).unwrap();
+    }
+    let (a, one) = (agent("a", 1), grant(1, "a"));
+    let insert = "INSERT INTO agent (tenant, name, key, disabled_seq, created) VALUES ('acme', 'a', ?1, NULL, ?2)";
+    old.execute(insert, rusqlite::params![key(1).to_string(), AT.millis()]).unwrap();
+    let insert = "INSERT INTO agent_grant (id, position, tenant, agent, subject, capabilities, ttl_s_max, depth_max, bearer, \
+                  proof_covers) VALUES (?1, 1, 'acme', 'a', NULL, ?2, ?3, ?4, 0, ?5)";
+    let capabilities = serde_json::to_string(&one.capabilities).unwrap();
+    let covers = serde_json::to_string(&one.proof_covers).unwrap();
+    old.execute(insert, rusqlite::params![one.id.to_string(), capabilities, one.ttl_s_max, one.depth_max, covers])
+        .unwrap();
+    drop(old);
+
+    let store = writ::store::open(&StoreUrl::sqlite(path.clone())).await.unwrap();
+    assert_eq!(store.agents(&name("acme")).await.unwrap(), [a]);
+    assert_eq!(store.grants(&name("acme"), None).await.unwrap(), [one]);
+    let raw = Connection::open(&path).unwrap();
+    raw.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+    let refused = raw.execute("DELETE FROM agent", []).unwrap_err().to_string();
+    assert!(refused.contains("FOREIGN KEY"), "{refused}");
 }

@@ -123,6 +123,11 @@ async fn an_id_counts_for_the_key_that_used_it_first(db: &Database) {
     let until = after.after(Duration::from_secs(60));
     assert!(db.store.use_by_one(&[7; 32], &key(2), until, after).await.unwrap());
     assert!(!db.store.use_by_one(&[7; 32], &key(1), until, after).await.unwrap());
+    // Two of one name, one of which lives longer: the name stays with the key.
+    assert!(db.store.use_by_one(&[6; 32], &key(1), AT, AT).await.unwrap());
+    assert!(!db.store.use_by_one(&[6; 32], &key(2), LATER, AT).await.unwrap());
+    assert!(!db.store.use_by_one(&[6; 32], &key(2), LATER, LATER).await.unwrap());
+    assert!(db.store.use_by_one(&[6; 32], &key(1), AT, LATER).await.unwrap());
     // An id that was used up otherwise belongs to no key.
     assert!(db.store.use_once(&[8; 32], LATER, AT).await.unwrap());
     assert!(!db.store.use_by_one(&[8; 32], &key(1), LATER, AT).await.unwrap());
