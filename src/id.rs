@@ -145,6 +145,8 @@ names! {
     ProviderName, "an identity provider's name";
     /// A policy of a tenant's set: its `@id`.
     PolicyName, "a policy's `@id`";
+    /// A limit of a tenant's policy set.
+    LimitName, "a limit's name";
 }
 
 /// A person or machine that administers the authority: a name that an operator gave, or `<provider>:<user>` for somebody whom
@@ -204,6 +206,8 @@ ids! {
     ResourceId, "a resource id";
     /// Names one request that waits for a person's approval. Worth nothing without the writ that asked.
     ApprovalId, "an approval's handle";
+    /// Names one run of an edge, from its start to its end.
+    ProcessId, "the id of an edge's run";
     /// Names the secret of a client that provisions a directory. Not the secret.
     ScimTokenId, "a SCIM token's id";
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Checkpoint, Head, Record};
 use crate::catalog::Service;
 use crate::clock::Timestamp;
-use crate::id::{ApprovalId, AudienceName, CredentialName, EdgeName, RequestId, ServiceName, TenantName};
+use crate::id::{ApprovalId, AudienceName, CredentialName, EdgeName, ProcessId, RequestId, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey, sha256};
+use crate::policy::limit::{Allotted, Ask, Limits};
 use crate::policy::{ApprovalState, Asked};
 use crate::revocation::{Loan, Statement};
 use crate::secret::Secret;
@@ -98,6 +99,9 @@ pub struct Settings {
     pub services: Vec<OfferedService>,
     /// The policy sets of the tenants that stored one. For the others, their writs decide.
     pub policies: Vec<OfferedPolicies>,
+    /// The limits, of each tenant that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<TenantLimits>,
 }
 
 /// A tenant's policy set.
@@ -112,6 +116,16 @@ pub struct OfferedPolicies {
     pub outdates: u64,
     /// The JSON text of a document (`spec/policy.md`): an edge that cannot read it serves nothing for the tenant.
     pub document: Box<str>,
+}
+
+/// The limits of one tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantLimits {
+    /// Whose.
+    pub tenant: TenantName,
+    /// The limits.
+    pub limits: Limits,
 }
 
 /// A service of one tenant.
@@ -207,6 +221,29 @@ pub struct RedeemRequest {
     /// The request at the edge.
     pub request: RequestId,
 }
+
+/// `POST /v1/edge/limits`: an edge says what it is to hold of counts, of one or of many. Giving back is the same message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsRequest {
+    /// Which run of the edge asks: what another one held, it cannot speak of.
+    pub process: ProcessId,
+    /// Grows with every message of this run. One that comes late, or once more, changes nothing.
+    pub seq: u64,
+    /// What it asks; at most [`ASKS_MAX`].
+    pub asks: Vec<Ask>,
+}
+
+/// The answer to [`LimitsRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsReply {
+    /// One for each question: `null` where there is no such limit or window now, or the message came late.
+    pub answers: Vec<Option<Allotted>>,
+}
+
+/// The most questions of one [`LimitsRequest`].
+pub const ASKS_MAX: usize = 64;
 
 /// A secret on its way from authority to edge: the one place where a secret is serialised.
 #[derive(Debug)]

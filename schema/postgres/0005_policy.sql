@@ -76,3 +76,46 @@ CREATE TABLE policy_group (
 );
 GRANT SELECT, INSERT ON policy_set TO writ_authority;
 GRANT SELECT, INSERT, DELETE ON policy_group TO writ_authority;
+-- Limits: see spec/limits.md. A tenant's, as JSON.
+CREATE TABLE limit_set (
+    tenant TEXT COLLATE "C" PRIMARY KEY,
+    json TEXT COLLATE "C" NOT NULL
+);
+-- How much of each count all edges hold together, spent or not.
+CREATE TABLE limit_count (
+    -- The hash of the five columns that follow.
+    id BYTEA PRIMARY KEY,
+    tenant TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    -- What is counted: another measure or window is another count.
+    counted TEXT COLLATE "C" NOT NULL,
+    -- Whose requests.
+    key TEXT COLLATE "C" NOT NULL,
+    start BIGINT NOT NULL,
+    ends BIGINT NOT NULL,
+    used BIGINT NOT NULL CHECK (used >= 0)
+);
+CREATE INDEX limit_count_tenant ON limit_count (tenant, name, key, start);
+CREATE INDEX limit_count_ends ON limit_count (ends);
+-- What one run of an edge holds of a count, and the last question that it was asked with.
+CREATE TABLE limit_holding (
+    count BYTEA NOT NULL REFERENCES limit_count (id) ON DELETE CASCADE,
+    holder TEXT COLLATE "C" NOT NULL,
+    seq BIGINT NOT NULL,
+    held BIGINT NOT NULL CHECK (held >= 0),
+    PRIMARY KEY (count, holder)
+);
+-- Counts leave their table through this alone, an hour after their window, by the server's own clock: whoever could delete
+-- one could let it begin anew.
+CREATE FUNCTION forget_limit_counts(at_most BIGINT) RETURNS BIGINT
+    LANGUAGE sql SECURITY DEFINER SET search_path = writ, pg_temp AS $$
+    WITH past AS (
+        SELECT id FROM writ.limit_count
+        WHERE ends < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint - 3600000
+        ORDER BY ends LIMIT LEAST(at_most, 10000) FOR UPDATE SKIP LOCKED
+    ), gone AS (DELETE FROM writ.limit_count WHERE id IN (SELECT id FROM past) RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+REVOKE ALL ON FUNCTION forget_limit_counts(BIGINT) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION forget_limit_counts(BIGINT) TO writ_authority;
+GRANT SELECT, INSERT, UPDATE ON limit_set, limit_count, limit_holding TO writ_authority;

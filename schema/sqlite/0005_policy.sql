@@ -108,4 +108,32 @@ CREATE TABLE policy_group (
     -- Whether who joins it may do less.
     forbids INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
+-- Limits: see spec/limits.md. A tenant's, as JSON.
+CREATE TABLE limit_set (
+    tenant TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) STRICT;
+-- How much of each count all edges hold together, spent or not.
+CREATE TABLE limit_count (
+    -- The hash of the five columns that follow.
+    id BLOB PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    -- What is counted: another measure or window is another count.
+    counted TEXT NOT NULL,
+    -- Whose requests.
+    key TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    used INTEGER NOT NULL CHECK (used >= 0)
+) STRICT;
+CREATE INDEX limit_count_tenant ON limit_count (tenant, name, key, start);
+CREATE INDEX limit_count_ends ON limit_count (ends);
+-- What one run of an edge holds of a count, and the last question that it was asked with.
+CREATE TABLE limit_holding (
+    count BLOB NOT NULL REFERENCES limit_count (id) ON DELETE CASCADE,
+    holder TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    held INTEGER NOT NULL CHECK (held >= 0),
+    PRIMARY KEY (count, holder)
 ) STRICT;

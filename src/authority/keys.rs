@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::id::{AudienceName, OperatorName, ServiceName, TenantName};
 use crate::key::{KeyPair, PublicKey};
 use crate::policy::Grant;
+use crate::policy::limit::Limits;
 use crate::policy::rules::{Offered, RuleBook};
 use crate::revocation::receipt::Reached;
 use crate::secret::Secret;
@@ -23,7 +24,7 @@ use crate::store::{CredentialKey, CredentialRecord, RootKeyRecord, Store, StoreE
 use crate::token::RootKeys;
 use crate::token::verify::RootKey;
 use crate::vault::{Binding, Keyring, VaultError};
-use crate::wire::{OfferedPolicies, OfferedService, Settings};
+use crate::wire::{OfferedPolicies, OfferedService, Settings, TenantLimits};
 
 /// The longest overlap of two root keys, in seconds: one week.
 pub const OVERLAP_S_MAX: u64 = 604_800;
@@ -38,6 +39,7 @@ pub struct Published {
     pub(super) policies: Vec<StoredPolicies>,
     /// The same, ready to decide.
     pub(super) rules: RuleBook,
+    limits: Vec<TenantLimits>,
 }
 
 /// A root key pair.
@@ -112,7 +114,7 @@ pub(super) fn seed_bytes(seed: &Secret<Vec<u8>>) -> Result<zeroize::Zeroizing<[u
 }
 
 impl Published {
-    /// Reads the catalog, the root keys and the policies. What `known` has of the latter is not compiled again.
+    /// Reads the catalog, the root keys, the policies and the limits. What `known` has of the policies is not compiled again.
     pub(super) async fn load(
         store: &dyn Store,
         keyring: &Keyring,
@@ -122,6 +124,8 @@ impl Published {
         // not be.
         let catalog = store.catalog().await?;
         let roots = store.root_keys().await?.iter().map(|root| Root::open(keyring, root)).collect::<Result<_, _>>()?;
+        let of = |(tenant, limits)| TenantLimits { tenant, limits };
+        let limits = store.limit_sets().await?.into_iter().map(of).collect();
         let mut services = Vec::with_capacity(catalog.services.len());
         for (tenant, _, json) in catalog.services {
             let service = serde_json::from_str(&json).map_err(|_| StoreError::Corrupt { table: "services" })?;
@@ -136,7 +140,7 @@ impl Published {
         });
         let rules =
             known.map_or_else(|| RuleBook::default().next(offered.clone()), |known| known.rules.next(offered.clone()));
-        Ok(Self { version: catalog.version, roots, services, policies, rules })
+        Ok(Self { version: catalog.version, roots, services, policies, rules, limits })
     }
 
     /// What an edge of `audience` is told.
@@ -148,6 +152,7 @@ impl Published {
             root_keys: self.trusted(now),
             services: self.services.clone(),
             policies: self.policies.iter().map(offered_policies).collect(),
+            limits: self.limits.clone(),
         }
     }
 
@@ -155,6 +160,11 @@ impl Published {
     pub(super) fn service(&self, tenant: &TenantName, name: &ServiceName) -> Option<&Service> {
         let found = self.services.iter().find(|offered| offered.tenant == *tenant && offered.service.name() == name);
         found.map(|offered| &offered.service)
+    }
+
+    /// A tenant's limits; `None` without any.
+    pub(super) fn limits(&self, tenant: &TenantName) -> Option<&Limits> {
+        self.limits.iter().find(|known| known.tenant == *tenant).map(|known| &known.limits)
     }
 
     /// A tenant's services.

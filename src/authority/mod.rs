@@ -49,6 +49,7 @@ pub mod introspect;
 pub mod issue;
 pub mod keys;
 pub mod lend;
+pub mod limits;
 pub mod log;
 pub mod mine;
 mod packed;

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::failure::Failure;
 use crate::cli::operate::{
-    agent, approval, audit, credential, grant, key, operator, relying, revoke, scim, service, stop, user, vault,
+    agent, approval, audit, credential, grant, key, limit, operator, relying, revoke, scim, service, stop, user, vault,
 };
 use crate::cli::output::{Form, Output};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -91,6 +91,9 @@ enum Command {
     /// Policies: what agents may do beyond what their writs say. Check, test and explain them before they stop anybody.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Limits: how often, how much, and what of it is used.
+    #[command(subcommand)]
+    Limit(limit::LimitCommand),
     /// Operators: who administers the authority.
     #[command(subcommand)]
     Operator(operator::OperatorCommand),
@@ -185,6 +188,7 @@ impl Command {
             Self::Grant(command) => online(command.run(context)),
             Self::Approval(command) => online(command.run(context)),
             Self::Policy(command) => online(command.run(context)),
+            Self::Limit(command) => online(command.run(context)),
             Self::Operator(command) => online(command.run(context)),
             Self::Revoke(args) => online(args.run(context)),
             Self::Relying(command) => online(command.run(context)),

@@ -181,7 +181,7 @@ impl CallError {
     pub fn nothing_was_sent(&self) -> bool {
         match self {
             Self::Request(_) => true,
-            Self::Exchange(error) => !matches!(error, UpstreamError::Broken(_)),
+            Self::Exchange(error) => error.is_unsent(),
             Self::Timeout(_) | Self::Body | Self::Form(_) => false,
         }
     }

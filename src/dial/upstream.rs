@@ -209,6 +209,14 @@ impl From<hyper_util::client::legacy::Error> for UpstreamError {
 }
 
 impl UpstreamError {
+    /// Whether it is certain that nothing was sent.
+    pub const fn is_unsent(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Untrusted(_) | Self::Unreachable(_) | Self::ConnectTimeout => true,
+            Self::Broken(_) => false,
+        }
+    }
+
     fn from_dial(error: DialError) -> Self {
         match error {
             DialError::Refused { address, .. } => Self::Refused(address),

@@ -18,19 +18,23 @@ use crate::edge::body;
 use crate::edge::denial::Denial;
 use crate::edge::door::Door;
 use crate::edge::knowledge::KnownSettings;
+use crate::edge::limits::Reserved;
 use crate::edge::server::Peer;
 use crate::edge::strict::STAND_IN_PATH;
 use crate::id::ServiceName;
 use crate::key::sha256;
+use crate::policy::limit::Need;
 use crate::policy::{DenialReason, Denied, Facts, Permit, authorize};
 use crate::revocation::LiveToken;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::verify::current;
-use crate::token::{Capability, HeldToken, RawToken, VerifiedToken};
+use crate::token::{Capability, Chain, HeldToken, Operations, RawToken, Value, VerifiedToken};
 
 /// A request that is allowed, and all that is needed to forward it.
 pub(super) struct Admitted {
     pub(super) permit: Permit,
+    /// What it will take of limits; `None` where none counts it.
+    pub(super) reserved: Option<Reserved>,
     pub(super) token: RawToken,
     pub(super) listed: Arc<Listed>,
     pub(super) method: Method,
@@ -57,6 +61,9 @@ struct Entered {
     parts: Parts,
     body: Arriving,
 }
+
+/// What is used of limits, by their names.
+type Used = Vec<(Box<str>, Value)>;
 
 /// By which scheme a token was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +103,9 @@ impl Door {
         });
         account.what = whats.next();
         account.also = whats.collect();
+        let (needs, used) = self.counts(&settings, live.chain(), &asked.operations).await?;
         // Again: a body may have taken long to come, and a check may be about the time.
-        let facts =
-            Facts { now: self.clock.now(), source: Some(peer.address.ip()), used: Vec::new(), approved: Vec::new() };
+        let facts = Facts { now: self.clock.now(), source: Some(peer.address.ip()), used, approved: Vec::new() };
         // The settings of now: a body may have taken long to come.
         let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
         let rules = settings.rules.of(&live.chain().authority().tenant);
@@ -108,8 +115,39 @@ impl Door {
             denied
         })?;
         account.policy = Some(permit.decided().clone());
+        let reserved = self.reserved(&settings, permit.token().chain(), needs).await?;
         drop(matched);
-        Ok(Admitted { permit, token, listed, method: parts.method, headers: parts.headers, target, body })
+        Ok(Admitted { permit, reserved, token, listed, method: parts.method, headers: parts.headers, target, body })
+    }
+
+    /// What the request would take of limits, and what is used of each: known to this edge then.
+    async fn counts(
+        &self,
+        settings: &KnownSettings,
+        chain: &Chain,
+        operations: &Operations,
+    ) -> Result<(Vec<Need>, Used), Denial> {
+        let Some(limits) = settings.limits(&chain.authority().tenant) else { return Ok((Vec::new(), Vec::new())) };
+        let needs = limits.needs(chain.into(), operations, self.clock.now())?;
+        if needs.is_empty() {
+            return Ok((needs, Vec::new()));
+        }
+        let known = self.shares.known(&needs).await;
+        known.map_err(|unlimited| Denial::unlimited(unlimited, limits, self.clock.now()))?;
+        let used = self.shares.used(limits, &needs);
+        Ok((needs, used))
+    }
+
+    async fn reserved(
+        &self,
+        settings: &KnownSettings,
+        chain: &Chain,
+        needs: Vec<Need>,
+    ) -> Result<Option<Reserved>, Denial> {
+        let limits = settings.limits(&chain.authority().tenant).filter(|_| !needs.is_empty());
+        let Some(limits) = limits else { return Ok(None) };
+        let reserved = self.shares.reserve(needs).await;
+        reserved.map(Some).map_err(|unlimited| Denial::unlimited(unlimited, limits, self.clock.now()))
     }
 
     /// Every check that comes before a service is looked for.

@@ -10,13 +10,16 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::catalog::{Ambiguous, BadArgument, BadBody, NoRoute};
+use crate::clock::Timestamp;
 use crate::dial::UpstreamError;
 use crate::edge::framing::Refusal;
 use crate::edge::journal::JournalError;
 use crate::edge::lend::LendError;
+use crate::edge::limits::Unlimited;
 use crate::edge::replay::Unclaimable;
 use crate::edge::streams::CutReason;
-use crate::id::RequestId;
+use crate::id::{LimitName, RequestId};
+use crate::policy::limit::{Limits, Need, Uncountable};
 use crate::policy::{ApprovalState, Demand, DenialReason, Denied, InvalidAsked, NotClear};
 use crate::revocation::{NotLive, Target};
 use crate::token::proof::ProofError;
@@ -67,6 +70,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The request is for another host.
     Misdirected,
+    /// A limit is used up.
+    LimitExceeded,
     /// The edge can't decide now.
     Unavailable,
     /// The upstream can't be used.
@@ -106,6 +111,7 @@ impl Code {
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "Nothing is offered here"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
             Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected", "The request is for another host"),
+            Self::LimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded", "A limit is used up"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The edge cannot decide now"),
             Self::UpstreamFailed => (StatusCode::BAD_GATEWAY, "upstream_failed", "The service could not be used"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The service took too long"),
@@ -135,7 +141,16 @@ pub struct Denial {
     detail: Option<Box<str>>,
     needed: Option<Box<Capability>>,
     allow: Box<[Box<str>]>,
+    limit: Option<Box<InTheWay>>,
     approval: Option<Box<Waiting>>,
+}
+
+/// The limit that stands in the way.
+#[derive(Clone, Debug)]
+struct InTheWay {
+    limit: LimitName,
+    /// After how many seconds to try again, where that helps.
+    retry_after_s: Option<u64>,
 }
 
 /// A call that waits for a person, for its caller.
@@ -151,7 +166,8 @@ const INVALID_TOKEN: &str =
 
 impl Denial {
     fn new(code: Code, reason: &'static str, told: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, reason, told: told.into(), detail: None, needed: None, allow: Box::default(), approval: None }
+        let (needed, allow, approval, limit) = (None, Box::default(), None, None);
+        Self { code, reason, told: told.into(), detail: None, needed, allow, approval, limit }
     }
 
     /// About the token: outsiders get one text, the record gets the reason.
@@ -310,6 +326,56 @@ impl Denial {
         Self::new(Code::UpstreamFailed, "upstream_upgrade", "the service answered with a protocol upgrade")
     }
 
+    /// What a limit says to a request. `limits` are those by which the request was counted, at `now`.
+    pub(super) fn unlimited(unlimited: Unlimited, limits: &Limits, now: Timestamp) -> Self {
+        match unlimited {
+            Unlimited::Over(need) => Self::over(&need, limits, now),
+            Unlimited::TooMuch(need) => Self::too_much(&need, limits),
+            Unlimited::Unknown(need) => {
+                let name = need.bucket.limit;
+                let told = format!("how much is left of limit `{name}` cannot be found out now: try again");
+                Self::new(Code::Unavailable, "limit_unknown", told).in_the_way(name, None)
+            }
+            Unlimited::Full => {
+                Self::new(Code::Unavailable, "limits_full", "the edge counts as much as it can: try again")
+            }
+        }
+    }
+
+    fn over(need: &Need, limits: &Limits, now: Timestamp) -> Self {
+        let name = &need.bucket.limit;
+        let what = limits.named(name).map_or_else(String::new, |limit| format!(" ({limit})"));
+        let told = format!(
+            "limit `{name}`{what} is used up for `{}` until {}: try again then, or ask an operator to change it",
+            need.bucket.key, need.ends
+        );
+        let left_s = need.ends.since(now).as_millis().div_ceil(1000).max(1);
+        let retry_after_s = Some(u64::try_from(left_s).unwrap_or(u64::MAX));
+        Self::new(Code::LimitExceeded, "limit_exceeded", told).in_the_way(name.clone(), retry_after_s)
+    }
+
+    fn too_much(need: &Need, limits: &Limits) -> Self {
+        let name = &need.bucket.limit;
+        let what = limits.named(name).map_or_else(String::new, |limit| format!(" ({limit})"));
+        let told = format!(
+            "this request alone takes more than limit `{name}`{what} ever allows: send less at once, or ask an operator to change it"
+        );
+        Self::new(Code::AccessDenied, "limit_too_small", told).in_the_way(name.clone(), None)
+    }
+
+    fn in_the_way(self, limit: LimitName, retry_after_s: Option<u64>) -> Self {
+        Self { limit: Some(Box::new(InTheWay { limit, retry_after_s })), ..self }
+    }
+
+    /// After how many seconds to try again.
+    fn retry_after_s(&self) -> Option<u64> {
+        match (self.code, &self.limit) {
+            (Code::Unavailable, _) => Some(1),
+            (_, Some(in_the_way)) => in_the_way.retry_after_s,
+            (_, None) => None,
+        }
+    }
+
     /// The answer did not come in time.
     pub(super) fn upstream_timeout() -> Self {
         Self::new(Code::UpstreamTimeout, "upstream_timeout", "the service did not answer in time")
@@ -352,6 +418,7 @@ impl Denial {
             state: self.approval.as_ref().map(|waiting| waiting.standing.state),
             approvers: self.approval.as_ref().map(|waiting| &*waiting.approvers),
             expires: self.approval.as_ref().map(|waiting| waiting.standing.expires.to_string()),
+            limit: self.limit.as_ref().map(|in_the_way| in_the_way.limit.as_str()),
             request: request.to_string(),
         };
         // Expect safety: a struct of strings and a number serialises.
@@ -372,8 +439,8 @@ impl Denial {
         if !self.allow.is_empty() {
             insert(headers, header::ALLOW, &self.allow.join(", "));
         }
-        if self.code == Code::Unavailable {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(secs) = self.retry_after_s() {
+            headers.insert(header::RETRY_AFTER, secs.into());
         }
         response
     }
@@ -413,6 +480,8 @@ struct Problem<'a> {
     approvers: Option<&'a [Box<str>]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'a str>,
     request: String,
 }
 
@@ -559,6 +628,13 @@ impl From<NotClear> for Denial {
             NotClear::NotLive(not_live) => not_live.into(),
             NotClear::PolicyChanged => Self::new(Code::Unavailable, "policy_changed", error.to_string()),
         }
+    }
+}
+
+impl From<Uncountable> for Denial {
+    fn from(error: Uncountable) -> Self {
+        let told = error.to_string();
+        Self::new(Code::AccessDenied, "limit_uncountable", told).in_the_way(error.limit, None)
     }
 }
 

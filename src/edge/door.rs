@@ -17,6 +17,7 @@ use crate::edge::inject::Scrubbers;
 use crate::edge::journal::Journal;
 use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::Lender;
+use crate::edge::limits::Shares;
 use crate::edge::nonce::Nonces;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::Peer;
@@ -36,6 +37,7 @@ pub(super) struct Door {
     pub(super) chains: Chains,
     pub(super) used_proofs: UsedProofs,
     pub(super) lender: Arc<Lender>,
+    pub(super) shares: Arc<Shares>,
     pub(super) scrubbers: Scrubbers,
     pub(super) journal: Journal,
 }

@@ -3,6 +3,7 @@
 //! Requests read, the follower writes. Nothing here waits, and each check reads the clock at the moment of use: a process
 //! that was stopped for a while finds its lease ended, whatever it was doing.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::catalog::{Catalog, Listed};
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::edge::lend::OnLoan;
 use crate::edge::streams::{CutReason, StreamGuard, Streams};
+use crate::id::TenantName;
+use crate::policy::limit::Limits;
 use crate::policy::permit::{Cleared, NotClear, Permit};
 use crate::policy::rules::{Offered, RuleBook};
 use crate::revocation::{Lease, LiveToken, NotLive, OutOfSequence, RevocationSet, Statement, Target};
@@ -56,6 +59,15 @@ pub struct KnownSettings {
     pub catalog: Catalog,
     /// The policies of every tenant.
     pub rules: RuleBook,
+    /// The limits of those that have some.
+    limits: HashMap<TenantName, Limits>,
+}
+
+impl KnownSettings {
+    /// A tenant's limits; `None` without any.
+    pub fn limits(&self, tenant: &TenantName) -> Option<&Limits> {
+        self.limits.get(tenant)
+    }
 }
 
 /// A request whose credential may be used now, and the guard under which it then runs.
@@ -304,6 +316,7 @@ impl Knowledge {
             root_keys: next.root_keys.clone(),
             catalog: Catalog::new(services).map_err(|_| Discontinuity::Settings("two services have one name"))?,
             rules,
+            limits: next.limits.iter().map(|known| (known.tenant.clone(), known.limits.clone())).collect(),
         }))
     }
 

@@ -20,6 +20,7 @@ pub mod join;
 pub mod journal;
 pub mod knowledge;
 pub mod lend;
+pub mod limits;
 mod nonce;
 mod proxy;
 mod replay;

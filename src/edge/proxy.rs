@@ -18,6 +18,7 @@ use crate::edge::denial::{Denial, NONCE_HEADER};
 use crate::edge::door::Door;
 use crate::edge::inject::{Injected, inject};
 use crate::edge::lend::OnLoan;
+use crate::edge::limits::{Reserved, Taken};
 use crate::edge::streams::StreamGuard;
 use crate::id::{RequestId, ServiceName};
 use crate::revocation::{Borrowed as _, NotLive};
@@ -57,7 +58,7 @@ impl Door {
         upstreams: &Upstreams,
         ending: &mut Ending,
     ) -> Result<Sent, Stopped> {
-        let Admitted { permit, token, listed, method, headers, target, body } = admitted;
+        let Admitted { permit, reserved, token, listed, method, headers, target, body } = admitted;
         let service = &listed.service;
         let upstream = upstreams.to(&listed).map_err(Stopped::failed)?;
         let lent = match service.credential() {
@@ -86,10 +87,12 @@ impl Door {
             self.knowledge.clear(permit, lent).map_err(|(_, not_clear)| Stopped::refused(not_clear.into()))?;
         let injected = inject(&cleared, service, method.clone(), target, headers, body).map_err(Stopped::failed)?;
         ending.injected(cleared.seq(), cleared.credential().map(|lent| lent.loan()));
+        // From here on it counts, whatever becomes of it, unless it is certain that nothing was sent.
+        let taken = reserved.map(Reserved::take);
         let response = tokio::select! {
             biased;
             reason = guard.cut() => return Err(Stopped::cut(reason.into())),
-            answered = self.exchange(&upstream, injected, &upload) => answered?,
+            answered = self.exchange(&upstream, injected, &upload, taken) => answered?,
         };
         checked(&response, cleared.credential().is_some()).map_err(Stopped::failed)?;
         Ok(Sent { response, scrubber, guard, method })
@@ -101,15 +104,21 @@ impl Door {
         upstream: &Upstream<UpBody>,
         injected: Injected,
         upload: &Upload,
+        taken: Option<Taken>,
     ) -> Result<Response<Incoming>, Stopped> {
         let mut answer = std::pin::pin!(upstream.send(injected.into_request()));
         let mut moved = 0;
         loop {
             match tokio::time::timeout(self.limits.answer_timeout, answer.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
-                // The connection itself refuses to write without a lease, and may notice before the stream is cut.
-                Ok(Err(_)) if !self.knowledge.lease_holds() => return Err(Stopped::cut(NotLive::NoLease.into())),
                 Ok(Err(error)) => {
+                    if let Some(taken) = taken.filter(|_| error.is_unsent()) {
+                        taken.give_back();
+                    }
+                    // The connection itself refuses to write without a lease, and may notice before the stream is cut.
+                    if !self.knowledge.lease_holds() {
+                        return Err(Stopped::cut(NotLive::NoLease.into()));
+                    }
                     let denial = upload.failed.get().map_or_else(|| error.into(), |why| Denial::from(*why));
                     return Err(Stopped::failed(denial));
                 }

@@ -23,6 +23,7 @@ use crate::edge::join::Joined;
 use crate::edge::journal::{Journal, OpenError};
 use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::{LendLimits, Lender};
+use crate::edge::limits::Shares;
 use crate::edge::nonce::Nonces;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::{ListenError, Server, acceptor};
@@ -36,6 +37,8 @@ use crate::token::proof::{Proof, ProofId};
 const STORED_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an end waits for the last records to be shipped.
 const LAST_SHIPMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an end waits until what is not spent of limits is given back.
+const LAST_LIMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why an edge does not start.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +118,7 @@ impl Bound {
             config.authorities.iter().map(|url| url.parse()).collect::<Result<_, InvalidAuthorityUrl>>()?;
         let channel = Arc::new(joined.channel(&roots, &authorities, clock.clone())?);
         let lender = Arc::new(Lender::new(channel.clone(), clock.clone(), LendLimits::default()));
+        let shares = Shares::new(channel.clone(), clock.clone()).ok_or(StartError::Random)?;
         let journal_dir = config.state.join("journal");
         let source = Source::Edge(joined.membership.name.clone());
         // Only a journal that lost its end needs it: without an answer the edge goes by what its disk has.
@@ -142,6 +146,7 @@ impl Bound {
             chains: Chains::new(config.limits.cached_chains_max, Limits::default()),
             used_proofs,
             lender: lender.clone(),
+            shares: shares.clone(),
             scrubbers: Scrubbers::default(),
             journal: journal.clone(),
             limits: config.limits.clone(),
@@ -172,6 +177,7 @@ impl Bound {
             || Shipper::new(channel.clone(), journal.clone(), source.clone(), clock.clone(), ShipLimits::default());
         let mut beside = JoinSet::new();
         beside.spawn(follower.run());
+        beside.spawn(shares.clone().run());
         let shipping = shipper().run();
         beside.spawn(async move {
             // It has said why. The journal goes on until it is full, and then the edge refuses.
@@ -182,6 +188,7 @@ impl Bound {
             address,
             origin,
             knowledge,
+            shares,
             journal,
             _metrics: metrics,
             last_shipment,
@@ -240,6 +247,7 @@ pub struct RunningEdge {
     address: SocketAddr,
     origin: Origin,
     knowledge: Arc<Knowledge>,
+    shares: Arc<Shares>,
     _metrics: Option<MetricsServer>,
     journal: Journal,
     last_shipment: Shipper,
@@ -287,6 +295,7 @@ impl RunningEdge {
         // Following goes on meanwhile: a request that drains is as revocable as any other.
         while self.servers.join_next().await.is_some() {}
         self.beside.shutdown().await;
+        let _ = tokio::time::timeout(LAST_LIMITS_TIMEOUT, self.shares.leave()).await;
         // What can't be shipped now waits on disk for the next start.
         let _ = tokio::time::timeout(LAST_SHIPMENT_TIMEOUT, self.last_shipment.flush()).await;
     }

@@ -3,6 +3,7 @@
 pub mod approval;
 pub mod asked;
 pub mod grant;
+pub mod limit;
 pub mod permit;
 pub mod role;
 #[cfg(feature = "server")]

@@ -17,6 +17,7 @@ pub mod directory;
 pub mod edges;
 pub mod enrolment;
 pub mod installation;
+pub mod limits;
 pub mod policy;
 pub mod reach;
 pub mod receipts;
@@ -57,6 +58,7 @@ pub use directory::{
 pub use edges::{Edge, Edges, JoinTicket, Registered};
 pub use enrolment::{EnrolmentCode, EnrolmentGrant, EnrolmentNames, Enrolments};
 pub use installation::{Installation, Installations, Operator, OperatorRemoval, RootKeyRecord};
+pub use limits::{CountedSoFar, Drawing, LimitCounts, LimitSets};
 pub use policy::{NewPolicies, Policies, StoredPolicies};
 pub use reach::{Reach, Reaching};
 pub use receipts::{Acknowledged, Call, Owed, OwedEdge, Receipts, Standing};
@@ -88,6 +90,8 @@ pub trait Store:
     + RelyingServices
     + Reaching
     + Receipts
+    + LimitSets
+    + LimitCounts
     + Edges
     + AuditLog
     + Users

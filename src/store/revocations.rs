@@ -66,7 +66,7 @@ pub trait Revocations: Send + Sync {
     /// log's length does not matter.
     async fn latest_revocations(&self, targets: &[Target]) -> Result<Vec<Entry>, StoreError>;
 
-    /// Removes entries, and records of issued writs, that can affect nothing any more: whose time has been over for an hour
+    /// Removes entries, records of issued writs, and counts of limits that can affect nothing any more: whose time has been over for an hour
     /// by the clock of the database itself. Some thousands at most; answers how many. Of what still matters, nobody can
     /// remove anything in this way, whatever their own clock says.
     async fn forget_over(&self) -> Result<u64, StoreError>;

@@ -157,7 +157,9 @@ impl Database for Sqlite {
 
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {
         let mut gone = 0;
-        for (table, key, time) in [("revocation", "seq", "forget_after"), ("issued_writ", "id", "expires")] {
+        for (table, key, time) in
+            [("revocation", "seq", "forget_after"), ("issued_writ", "id", "expires"), ("limit_count", "id", "ends")]
+        {
             let sql = format!(
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} \
                  WHERE {time} < (CAST(strftime('%s', 'now') AS INTEGER) - 3600) * 1000 ORDER BY {time} LIMIT $1) RETURNING 1"

@@ -20,6 +20,7 @@ mod identity;
 mod import;
 mod journal;
 mod layers;
+mod limits;
 mod model;
 mod policy;
 mod proofs;

@@ -15,7 +15,7 @@ use crate::authority::{Authority, AuthorityError};
 use crate::store::Edge;
 use crate::token::proof::{ProofId, ProvenHead};
 use crate::wire::{
-    AskRequest, AuditShipment, FeedRequest, JoinRequest, LendRequest, MESSAGE_BYTES_MAX, RedeemRequest,
+    AskRequest, AuditShipment, FeedRequest, JoinRequest, LendRequest, LimitsRequest, MESSAGE_BYTES_MAX, RedeemRequest,
     SIGNATURE_HEADER, StandingRequest, sign_reply,
 };
 
@@ -61,6 +61,17 @@ pub(super) async fn feed(State(authority): State<Arc<Authority>>, request: Reque
 pub(super) async fn lend(State(authority): State<Arc<Authority>>, request: Request) -> Response {
     answer(&authority, "/v1/edge/lend", request, SMALL_BYTES_MAX, async |edge: Edge, request: LendRequest| {
         authority.lend(&edge, &request).await
+    })
+    .await
+}
+
+/// What an edge is to hold of counts of limits.
+#[utoipa::path(post, path = "/v1/edge/limits", tag = "edge messages", request_body = serde_json::Value,
+    params(("DPoP" = String, Header, description = "A proof by the edge's key, with `bdh`.")),
+    responses((status = 200, description = "`wire::LimitsReply`, signed.", body = serde_json::Value), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn limits(State(authority): State<Arc<Authority>>, request: Request) -> Response {
+    answer(&authority, "/v1/edge/limits", request, SMALL_BYTES_MAX, async |edge: Edge, request: LimitsRequest| {
+        authority.allot(&edge, &request).await
     })
     .await
 }

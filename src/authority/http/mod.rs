@@ -29,6 +29,7 @@ mod global;
 mod grants;
 mod installation;
 mod keys;
+mod limits;
 mod meta;
 mod my;
 mod oauth;
@@ -165,6 +166,8 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(scim::groups::list, scim::groups::add))
         .routes(routes!(scim::groups::search))
         .routes(routes!(scim::groups::show, scim::groups::replace, scim::groups::patch, scim::groups::remove))
+        .routes(routes!(limits::show, limits::put))
+        .routes(routes!(limits::list))
         .routes(routes!(relying::add, relying::list))
         .routes(routes!(relying::remove))
         .routes(routes!(token::token))
@@ -176,6 +179,7 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(edge::ask))
         .routes(routes!(edge::standing))
         .routes(routes!(edge::redeem))
+        .routes(routes!(edge::limits))
         .routes(routes!(edge::audit))
         .routes(routes!(meta::metadata))
         .routes(routes!(meta::healthz))

@@ -19,6 +19,7 @@ pub(crate) mod edge;
 pub(crate) mod grant;
 mod import;
 pub(crate) mod key;
+pub(crate) mod limit;
 pub(crate) mod operator;
 pub(crate) mod relying;
 pub(crate) mod revoke;

@@ -192,7 +192,7 @@ impl Database for Postgres {
     }
 
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {
-        let sql = "SELECT forget_revocations($1) + forget_issued_writs($1)";
+        let sql = "SELECT forget_revocations($1) + forget_issued_writs($1) + forget_limit_counts($1)";
         let rows = self.write(sql, vec![Value::Int(at_most.into())]).await?;
         let gone = read_first(rows, "revocation", Row::int).map_err(|error| DbError::Failed(error.into()))?;
         Ok(gone.unwrap_or(0))

@@ -24,6 +24,7 @@ mod edges;
 mod enrolment;
 mod groups;
 mod installation;
+mod limits;
 mod policy;
 mod reach;
 mod receipts;

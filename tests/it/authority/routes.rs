@@ -34,6 +34,7 @@ const OPEN: &[(&str, &str)] = &[
     ("post", "/v1/edge/join"),
     ("post", "/v1/edge/feed"),
     ("post", "/v1/edge/lend"),
+    ("post", "/v1/edge/limits"),
     ("post", "/v1/edge/audit"),
     // The same: `approval`.
     ("post", "/v1/edge/approval/ask"),

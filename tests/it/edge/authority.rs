@@ -119,6 +119,7 @@ impl StandIn {
             root_keys,
             services: services.into_iter().map(offered).collect(),
             policies: Vec::new(),
+            limits: Vec::new(),
         };
         let state = Mutex::new(Said {
             log: Vec::new(),

@@ -261,6 +261,7 @@ pub(super) fn settings(issuer: &str, version: u64) -> Settings {
             service: Service::from_toml(service).unwrap(),
         }],
         policies: Vec::new(),
+        limits: Vec::new(),
     }
 }
 

@@ -19,6 +19,7 @@ mod directory;
 mod edges;
 mod faults;
 mod installation;
+mod limits;
 pub(crate) mod make;
 mod policy;
 mod receipts;
