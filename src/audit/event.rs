@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::id::{
-    AgentName, BlockId, CredentialName, EdgeName, GrantId, OperatorName, PolicyName, ProviderName, RequestId,
-    ServiceName, Subject, TenantName,
+    AgentName, ApprovalId, BlockId, CredentialName, EdgeName, GrantId, OperatorName, PolicyName, ProviderName,
+    RequestId, ServiceName, Subject, TenantName,
 };
 use crate::key::PublicKey;
 use crate::token::{Argument, Capability, Path};
@@ -69,6 +69,9 @@ pub struct Decision {
     /// Which policies had a say, once the writ allowed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<ByPolicy>,
+    /// The person's approval that it was decided with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
     /// How much of the revocation log was known.
     pub revocation_seq: u64,
     /// The proof, so that a restarted edge still knows it as used.

@@ -9,7 +9,7 @@ use crate::audit::{Decision, Event, Finish, Outcome, Verdict};
 use crate::clock::{Clock, Monotonic};
 use crate::edge::denial::Denial;
 use crate::edge::journal::Journal;
-use crate::id::{CredentialName, RequestId};
+use crate::id::{ApprovalId, CredentialName, RequestId};
 use crate::policy::Decided;
 use crate::revocation::Loan;
 use crate::token::proof::Proof;
@@ -31,6 +31,8 @@ pub(super) struct Account {
     pub(super) credential: Option<CredentialName>,
     /// Which policies had a say.
     pub(super) policy: Option<Decided>,
+    /// The person's approval that it is decided with.
+    pub(super) approval: Option<ApprovalId>,
     pub(super) seq: u64,
 }
 
@@ -49,6 +51,7 @@ impl Account {
             also: Vec::new(),
             credential: None,
             policy: None,
+            approval: None,
             seq: 0,
         }
     }
@@ -86,6 +89,7 @@ impl Account {
             also: also.collect(),
             credential: self.credential,
             policy: self.policy.map(by_policy),
+            approval: self.approval,
             revocation_seq: self.seq,
             proof: self
                 .proof

@@ -2,6 +2,7 @@
 //!
 //! `Received -present-> Presented -prove-> HeldToken -claim, admit-> LiveToken -authorize-> Permit`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,10 +12,11 @@ use http::{HeaderMap, HeaderName, Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
 
 use crate::audit::event::What;
-use crate::catalog::{BodyRule, Content, Listed, NoRoute, RouteMatch, Target};
+use crate::catalog::{BodyRule, Content, Listed, NoRoute, RouteMatch, Service, Target};
 use crate::clock::Timestamp;
 use crate::edge::account::Account;
-use crate::edge::body;
+use crate::edge::approval::{Asking, Wish, canonical};
+use crate::edge::body::{self, Unreadable};
 use crate::edge::denial::Denial;
 use crate::edge::door::Door;
 use crate::edge::knowledge::KnownSettings;
@@ -23,8 +25,9 @@ use crate::edge::server::Peer;
 use crate::edge::strict::STAND_IN_PATH;
 use crate::id::ServiceName;
 use crate::key::sha256;
+use crate::policy::asked::Parts as Shown;
 use crate::policy::limit::Need;
-use crate::policy::{DenialReason, Denied, Facts, Permit, authorize};
+use crate::policy::{Approved, Asked, DenialReason, Denied, Facts, InvalidAsked, Permit, authorize};
 use crate::revocation::LiveToken;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::verify::current;
@@ -65,6 +68,68 @@ struct Entered {
 /// What is used of limits, by their names.
 type Used = Vec<(Box<str>, Value)>;
 
+/// What is decided about: all of a request but what is looked up for it.
+struct Coming {
+    held: HeldToken,
+    token: RawToken,
+    target: Target,
+    method: Method,
+    headers: HeaderMap,
+    body: Arriving,
+    /// The address of the connection's other end.
+    source: IpAddr,
+}
+
+/// Why there is no permit.
+enum Undecided {
+    /// There will be none.
+    Denied(Denial),
+    /// A person must agree first.
+    NeedsPerson(Box<NeedsPerson>),
+}
+
+impl<E: Into<Denial>> From<E> for Undecided {
+    fn from(error: E) -> Self {
+        Self::Denied(error.into())
+    }
+}
+
+/// A call that is allowed once a person agrees; its body is read.
+struct NeedsPerson {
+    coming: Coming,
+    asked: Asked,
+}
+
+/// A person's word, and what it was given for.
+#[derive(Clone, Copy)]
+struct Consent<'a> {
+    approved: &'a Approved,
+    asked: &'a Asked,
+}
+
+impl Consent<'_> {
+    /// What it satisfies of a policy set: of the version that it was given under, and of no other.
+    fn under(&self, version: u64) -> Vec<Box<str>> {
+        if self.approved.policy_version() == version { self.approved.satisfies().to_vec() } else { Vec::new() }
+    }
+
+    /// The headers to send, if what would be sent now is to the last byte what was approved.
+    fn covers(
+        &self,
+        service: &Service,
+        method: &Method,
+        target: &Target,
+        headers: HeaderMap,
+        body: &[u8],
+        operations: &Operations,
+    ) -> Result<HeaderMap, Denial> {
+        let Shown { demands, policy_version, .. } = self.asked.parts();
+        let demanded = (operations.iter().cloned().collect(), demands.clone(), *policy_version);
+        let (now, headers) = canonical(service, method, target, headers, body, demanded)?;
+        if now.digest() == self.approved.approval().asked { Ok(headers) } else { Err(Denial::approval_mismatch()) }
+    }
+}
+
 /// By which scheme a token was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
@@ -81,21 +146,64 @@ impl Door {
         account: &mut Account,
     ) -> Result<Admitted, Denial> {
         let Entered { live, settings, token, target, parts, body } = self.enter(request, peer, account).await?;
-        let (listed, target) = offered(&settings, &live, &target)?;
+        let wish = Wish::of(&parts.headers)?;
+        let held = live.held().clone();
+        let source = peer.address.ip();
+        let coming = Coming { held, token, target, method: parts.method, headers: parts.headers, body, source };
+        match self.decide(live, &settings, coming, None, account).await {
+            Ok(admitted) => Ok(admitted),
+            Err(Undecided::Denied(denial)) => Err(denial),
+            // Apart: few calls need this, and none else should carry its size.
+            Err(Undecided::NeedsPerson(needs)) => Box::pin(self.admit_approved(*needs, wish, account)).await,
+        }
+    }
+
+    /// Once a person approved exactly this: every check from the token on, anew. A wait may have been long.
+    async fn admit_approved(&self, needs: NeedsPerson, wish: Wish, account: &mut Account) -> Result<Admitted, Denial> {
+        let NeedsPerson { coming, asked } = needs;
+        let chain = coming.held.token().chain().clone();
+        let asking = Asking { token: &coming.token, chain: &chain, request: account.request, asked: &asked, wish };
+        let alive = || Ok(self.knowledge.check(&chain)?);
+        let approved = self.approvals.obtain(&asking, alive).await?;
+        account.approval = Some(approved.approval().handle);
+
+        let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
+        current(&chain, &settings.root_keys, &settings.expected, self.clock.now())?;
+        let live = self.knowledge.admit(coming.held.clone())?;
+        account.seq = live.seq();
+        let consent = Consent { approved: &approved, asked: &asked };
+        match self.decide(live, &settings, coming, Some(consent), account).await {
+            Ok(admitted) => Ok(admitted),
+            Err(Undecided::Denied(denial)) => Err(denial),
+            // What is demanded now is not what was approved.
+            Err(Undecided::NeedsPerson(_)) => Err(Denial::approval_mismatch()),
+        }
+    }
+
+    /// From a live token to a permit. With a person's consent: for exactly what the person saw, or nothing.
+    async fn decide(
+        &self,
+        live: LiveToken,
+        settings: &KnownSettings,
+        coming: Coming,
+        consent: Option<Consent<'_>>,
+        account: &mut Account,
+    ) -> Result<Admitted, Undecided> {
+        let (listed, target) = offered(settings, &live, &coming.target)?;
         let service = &listed.service;
         account.credential = service.credential().cloned();
-        let matched = service.route(parts.method.as_str(), &target)?;
+        let matched = service.route(coming.method.as_str(), &target)?;
         may_at_all(&live, &matched, account)?;
         let (content, body) = match matched.body_rule() {
             Some(rule) => {
-                let read = self.read_content(rule, &parts.headers, body).await?;
+                let read = self.read_content(rule, &coming.headers, coming.body).await?;
                 // It may have taken long to come.
                 self.knowledge.check(live.chain())?;
                 read
             }
-            None => (None, body),
+            None => (None, coming.body),
         };
-        let asked = matched.ask(&parts.headers, content.as_ref())?;
+        let asked = matched.ask(&coming.headers, content.as_ref())?;
         let mut whats = asked.operations.iter().zip(asked.shown).map(|(operation, shown)| What {
             arguments: shown.arguments,
             notes: shown.notes,
@@ -103,21 +211,58 @@ impl Door {
         });
         account.what = whats.next();
         account.also = whats.collect();
-        let (needs, used) = self.counts(&settings, live.chain(), &asked.operations).await?;
-        // Again: a body may have taken long to come, and a check may be about the time.
-        let facts = Facts { now: self.clock.now(), source: Some(peer.address.ip()), used, approved: Vec::new() };
-        // The settings of now: a body may have taken long to come.
+        let (needs, used) = self.counts(settings, live.chain(), &asked.operations).await?;
+        // The settings and the time of now: a body may have taken long to come, and a check may be about the time.
         let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
         let rules = settings.rules.of(&live.chain().authority().tenant);
         let rules = rules.map_err(|invalid| Denial::policy_unreadable(invalid.to_string()))?;
-        let permit = authorize(live, asked.operations, &rules, &facts).map_err(|denied| {
-            account.policy = denied.decided.clone();
-            denied
-        })?;
+        let facts = Facts {
+            now: self.clock.now(),
+            source: Some(coming.source),
+            used,
+            approved: consent.map_or_else(Vec::new, |consent| consent.under(rules.version())),
+        };
+        let permit = match authorize(live, asked.operations, &rules, &facts) {
+            Ok(permit) => permit,
+            Err(denied) => {
+                account.policy = denied.decided.clone();
+                let DenialReason::ApprovalRequired { demands, version } = denied.reason else {
+                    return Err(Denial::from(denied).into());
+                };
+                let body = self.read_to_show(body).await?;
+                let does = matched.ask(&coming.headers, content.as_ref())?.operations;
+                let demanded = (does.iter().cloned().collect(), demands, version);
+                let headers = coming.headers.clone();
+                let (asked, _) = canonical(service, &coming.method, &target, headers, &body, demanded)?;
+                let coming = Coming { body: Arriving::Read(body), ..coming };
+                return Err(Undecided::NeedsPerson(Box::new(NeedsPerson { coming, asked })));
+            }
+        };
         account.policy = Some(permit.decided().clone());
         let reserved = self.reserved(&settings, permit.token().chain(), needs).await?;
         drop(matched);
-        Ok(Admitted { permit, reserved, token, listed, method: parts.method, headers: parts.headers, target, body })
+        let Coming { token, method, headers, .. } = coming;
+        let (headers, body) = match consent {
+            None => (headers, body),
+            Some(consent) => {
+                let body = self.read_to_show(body).await?;
+                let headers = consent.covers(service, &method, &target, headers, &body, permit.operations())?;
+                (headers, Arriving::Read(body))
+            }
+        };
+        Ok(Admitted { permit, reserved, token, listed, method, headers, target, body })
+    }
+
+    /// A whole body, no longer than what a person can be shown.
+    async fn read_to_show(&self, body: Arriving) -> Result<Bytes, Denial> {
+        let bytes_max = Asked::BODY_BYTES_MAX.min(self.limits.read_body_bytes_max);
+        match body {
+            Arriving::Read(bytes) => Ok(bytes),
+            Arriving::Open(body) => match body::read(body, bytes_max, self.limits.idle_timeout).await {
+                Err(Unreadable::TooLong) => Err(InvalidAsked::BodyTooLong.into()),
+                read => Ok(read?),
+            },
+        }
     }
 
     /// What the request would take of limits, and what is used of each: known to this edge then.

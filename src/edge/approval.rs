@@ -158,8 +158,8 @@ impl ApprovalDesk {
     /// How many calls may wait at one time. The next one is answered at once, with its handle.
     pub const WAITING_MAX: usize = 256;
 
-    /// How many calls may ask the authority at one time. The next one gets a 503: an agent that asks on and on keeps the
-    /// authority from nothing else.
+    /// How many calls may ask the authority at one time. The next ones wait, and get a 503 after five seconds: an agent that asks
+    /// on and on keeps the authority from nothing else.
     pub const ASKING_MAX: usize = 32;
 
     /// Asks over `channel`, as `edge`.
@@ -182,13 +182,10 @@ impl ApprovalDesk {
         alive: impl Fn() -> Result<(), Denial>,
     ) -> Result<Approved, Denial> {
         let wish = asking.wish;
-        let full = |_| Denial::approval_unavailable("as many calls ask as may at one time");
-        let place = self.asking.try_acquire().map_err(full)?;
         let standing = match wish.handle {
-            Some(handle) => self.standing(handle).await.map_err(refused)?,
-            None => self.ask(asking).await?,
+            Some(handle) => self.in_turn(self.standing(handle)).await?.map_err(refused)?,
+            None => self.in_turn(self.ask(asking)).await??,
         };
-        drop(place);
         let standing = match standing.state {
             ApprovalState::Pending if !wish.wait.is_zero() => self.wait(standing, wish.wait, alive).await?,
             _ => standing,
@@ -200,8 +197,16 @@ impl ApprovalDesk {
                 Err(Denial::approval_required(&standing, demands))
             }
             // Of what somebody else has asked the caller learns nothing: the authority compares first.
-            _ => self.redeem(asking, &standing).await,
+            _ => self.in_turn(self.redeem(asking, &standing)).await?,
         }
+    }
+
+    /// Asks the authority once fewer than [`ASKING_MAX`](Self::ASKING_MAX) calls do.
+    async fn in_turn<T>(&self, question: impl Future<Output = T>) -> Result<T, Denial> {
+        let full = "too many calls ask at one time";
+        let place = tokio::time::timeout(TIMEOUT, self.asking.acquire()).await;
+        let Ok(Ok(_place)) = place else { return Err(Denial::approval_unavailable(full)) };
+        Ok(question.await)
     }
 
     async fn ask(&self, asking: &Asking<'_>) -> Result<Standing, Denial> {

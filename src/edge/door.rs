@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use crate::clock::Clock;
 use crate::config::edge::{EdgeLimits, Origin};
 use crate::edge::account::{Account, Ending};
+use crate::edge::approval::ApprovalDesk;
 use crate::edge::body::AnswerBody;
 use crate::edge::chains::Chains;
 use crate::edge::denial::{Denial, EDGE_HEADER, NONCE_HEADER, REQUEST_HEADER};
@@ -38,6 +39,7 @@ pub(super) struct Door {
     pub(super) used_proofs: UsedProofs,
     pub(super) lender: Arc<Lender>,
     pub(super) shares: Arc<Shares>,
+    pub(super) approvals: ApprovalDesk,
     pub(super) scrubbers: Scrubbers,
     pub(super) journal: Journal,
 }

@@ -15,6 +15,7 @@ use crate::config::ConfigError;
 use crate::config::edge::{EdgeConfig, NonceMode, Origin};
 use crate::dial::authority::InvalidAuthorityUrl;
 use crate::dial::{AuthorityUrl, Dialer, Limits as DialLimits, TrustedRoots};
+use crate::edge::approval::ApprovalDesk;
 use crate::edge::chains::Chains;
 use crate::edge::door::Door;
 use crate::edge::follow::{FollowLimits, Follower};
@@ -147,6 +148,7 @@ impl Bound {
             used_proofs,
             lender: lender.clone(),
             shares: shares.clone(),
+            approvals: ApprovalDesk::new(channel.clone(), joined.membership.name.clone(), clock.clone()),
             scrubbers: Scrubbers::default(),
             journal: journal.clone(),
             limits: config.limits.clone(),

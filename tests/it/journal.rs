@@ -41,6 +41,7 @@ fn decision(n: u64) -> Event {
         also: Vec::new(),
         credential: None,
         policy: None,
+        approval: None,
         revocation_seq: 0,
         proof: Some(UsedProof { id: n.to_string().into(), until: SystemClock.now().after(Duration::from_secs(600)) }),
         client: None,

@@ -107,7 +107,11 @@ impl ApprovalCommand {
                 let body = json!({ "digest": digest, "note": note });
                 let done: Value = remote.send(Method::POST, &ruling(&remote, handle, "approve"), &body).await?;
                 context.out.result(&done, || {
-                    format!("{} {}: exactly this may be sent once, within 15 minutes", good("approved"), strong(handle))
+                    format!(
+                        "{} {}: exactly this may be sent once, within 15 minutes at most",
+                        good("approved"),
+                        strong(handle)
+                    )
                 })
             }
             Self::Deny { handle, note, operator } => {

@@ -53,6 +53,9 @@ fn decision_told(decision: &Decision) -> String {
             if let Some(capability) = &decision.capability {
                 told.push_str(&format!("  by {}", term(capability)));
             }
+            if let Some(approval) = &decision.approval {
+                told.push_str(&format!("  with approval {approval}"));
+            }
         }
         Verdict::Denied => {
             let detail = decision.detail.as_deref().unwrap_or(&decision.reason);

@@ -102,6 +102,7 @@ impl World {
             also: Vec::new(),
             credential: None,
             policy: None,
+            approval: None,
             revocation_seq: 0,
             proof: Some(proof),
             client: None,

@@ -130,6 +130,7 @@ fn decision(n: u8, verdict: Verdict, proof_until: Option<Timestamp>) -> Event {
         also: Vec::new(),
         credential: None,
         policy: None,
+        approval: None,
         revocation_seq: 0,
         proof: proof_until.map(|until| UsedProof { id: hex::encode([n; 16]).into(), until }),
         client: None,

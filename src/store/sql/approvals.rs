@@ -73,6 +73,23 @@ fn known(row: &mut Row) -> Result<Put, StoreError> {
     Ok(Put::Known { handle: row.parse()?, state: row.parse()?, expires: row.time()? })
 }
 
+/// What of a request can be used for these digests, and by whose decision.
+fn usable(
+    found: Option<ApprovalRecord>,
+    asked: &[u8; 32],
+    asker: &[u8; 32],
+) -> Result<(ApprovalRecord, Decided), Redemption> {
+    let found = found.ok_or(Redemption::Mismatch)?;
+    // First: whoever shows another's handle learns nothing of where it stands.
+    if found.new.asked.digest() != *asked || found.new.asker.digest() != *asker {
+        return Err(Redemption::Mismatch);
+    }
+    match (found.state, found.decided.clone()) {
+        (ApprovalState::Approved, Some(decided)) => Ok((found, decided)),
+        (state, _) => Err(Redemption::Not(state)),
+    }
+}
+
 impl Write<'_> {
     async fn approval(&mut self, handle: ApprovalId, at: Timestamp) -> Result<Option<ApprovalRecord>, StoreError> {
         let sql = format!("SELECT {STATE}, {COLUMNS} FROM approval WHERE handle = $2");
@@ -248,16 +265,17 @@ impl Approvals for SqlStore {
         at: Timestamp,
         event: &Change,
     ) -> Result<Redemption, StoreError> {
-        let mut write = self.write().await?;
-        let Some(found) = write.approval(handle, at).await? else { return Ok(Redemption::Mismatch) };
-        // First: whoever shows another's handle learns nothing of where it stands.
-        if found.new.asked.digest() != *asked || found.new.asker.digest() != *asker {
-            return Ok(Redemption::Mismatch);
+        // Before the lock: whoever shows a wrong handle again and again holds nobody up.
+        let seen = Approvals::approval(self, handle, at).await?;
+        if let Err(refused) = usable(seen, asked, asker) {
+            return Ok(refused);
         }
-        let (ApprovalState::Approved, Some(decided)) = (found.state, &found.decided) else {
-            return Ok(Redemption::Not(found.state));
+        let mut write = self.write().await?;
+        let (found, decided) = match usable(write.approval(handle, at).await?, asked, asker) {
+            Ok(usable) => usable,
+            Err(refused) => return Ok(refused),
         };
-        if !write.still_approves(decided).await? {
+        if !write.still_approves(&decided).await? {
             return Ok(Redemption::ApproverGone);
         }
         write.change("UPDATE approval SET state = 'redeemed' WHERE handle = $1", vec![text(&handle)]);

@@ -53,7 +53,7 @@ async fn shown(edge: &TestEdge, writ: &str) -> Shown {
     Shown { raw, chain }
 }
 
-async fn operator(test: &TestAuthority, name: &str, role: &str) -> HeaderMap {
+pub(super) async fn operator(test: &TestAuthority, name: &str, role: &str) -> HeaderMap {
     let added = test.post("/v1/operators", json!({ "name": name, "role": role })).await.ok();
     bearer(added["secret"].as_str().unwrap())
 }

@@ -37,6 +37,7 @@ fn denial(n: u8) -> Event {
         also: Vec::new(),
         credential: None,
         policy: None,
+        approval: None,
         revocation_seq: 0,
         proof: None,
         client: None,

@@ -188,6 +188,7 @@ pub(crate) fn decision(n: u8, verdict: Verdict) -> Event {
         also: Vec::new(),
         credential: None,
         policy: None,
+        approval: None,
         revocation_seq: 3,
         proof: None,
         client: None,
