@@ -32,9 +32,9 @@ pub(super) fn time(claims: &Object, name: &str) -> Result<Option<Timestamp>, Ref
     if !claims.has(name) {
         return Ok(None);
     }
-    let secs = claims.integer(name).filter(|secs| *secs >= 0);
+    let secs = claims.seconds(name);
     secs.map(|secs| Some(Timestamp::from_secs(secs)))
-        .ok_or_else(|| Refused::new(format!("its `{name}` is not a whole number of seconds")))
+        .ok_or_else(|| Refused::new(format!("its `{name}` is not a number of seconds, written in digits")))
 }
 
 /// Refuses the claim `name` if it lies further ahead than the clock of `whose` may be.

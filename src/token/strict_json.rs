@@ -25,6 +25,15 @@ impl Object {
         self.value(name)
     }
 
+    /// Seconds since 1970. A fraction, which is allowed (RFC 7519 section 2), is cut off.
+    #[cfg(feature = "server")]
+    pub(crate) fn seconds(&self, name: &str) -> Option<i64> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let text = self.0.get(name)?.get();
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        if digits(whole) && digits(fraction) { whole.parse().ok() } else { None }
+    }
+
     pub(crate) fn object(&self, name: &str) -> Option<Self> {
         self.value(name)
     }
@@ -135,5 +144,18 @@ mod tests {
             assert_eq!(object.integer(name), None, "{name}");
         }
         assert_eq!(object.text("a"), None);
+    }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn seconds_lose_their_fraction_and_are_written_in_digits() {
+        let object = Object::parse(
+            br#"{"a":1,"b":1.99,"c":1e0,"d":"1","e":9223372036854775808,"f":-1,"g":-0.5,"h":1.5e3,"i":null}"#,
+        );
+        let object = object.unwrap();
+        assert_eq!((object.seconds("a"), object.seconds("b")), (Some(1), Some(1)));
+        for name in ["c", "d", "e", "f", "g", "h", "i", "missing"] {
+            assert_eq!(object.seconds(name), None, "{name}");
+        }
     }
 }

@@ -146,6 +146,7 @@ async fn claims_that_do_not_fit_identify_nobody() {
         (json!({ "iss": format!("{}/", test.provider.issuer) }), "iss"),
         (json!({ "exp": now }), "expired"),
         (json!({ "exp": now - 1 }), "expired"),
+        (json!({ "exp": 1_800_000_000.9 }), "expired"),
         (json!({ "exp": null }), "exp"),
         (json!({ "exp": -1 }), "exp"),
         (json!({ "exp": 1e18 }), "exp"),
@@ -180,6 +181,7 @@ async fn claims_that_do_not_fit_identify_nobody() {
         json!({ "aud": ["app"] }),
         json!({ "iat": now + 10, "nbf": now + 10 }),
         json!({ "exp": now + 1 }),
+        json!({ "exp": 1_800_000_001.1, "iat": 1_800_000_010.9, "auth_time": 1_799_999_940.5 }),
         json!({ "typ": "ID", "sid": null, "groups": null }),
     ] {
         let token = key.sign(&json!({ "alg": "ES256" }), &claims(&test.provider, &accepted));
