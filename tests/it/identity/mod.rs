@@ -5,6 +5,7 @@
 
 mod events;
 pub(crate) mod exchange;
+mod glewlwyd;
 mod id_jag;
 pub(crate) mod jose;
 mod keys;

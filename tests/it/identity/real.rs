@@ -16,7 +16,7 @@ use writ::key::KeyPair;
 
 use crate::cli::{Finished, finished};
 use crate::identity::jose::Key;
-use crate::world::{Kept, Process, World, client, counterpart, free_address, listens, on_every_store};
+use crate::world::{Kept, Process, World, client, counterpart, free_address, listens, measured, on_every_store};
 
 pub(crate) const SECRET: &str = "key-of-the-notes-7fQ2";
 pub(crate) const SCOPE: &str = "notes:read:team";
@@ -76,7 +76,6 @@ pub(crate) fn before_long(what: impl Fn() -> Finished, fits: impl Fn(&Finished) 
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the measured time is what the person who runs it wants to see")]
 async fn a_user_logs_in_agents_act_for_them_and_the_logout_ends_it(kept: Kept) {
     let dir = tempfile::tempdir().unwrap();
     let at = free_address();
@@ -143,7 +142,8 @@ async fn a_user_logs_in_agents_act_for_them_and_the_logout_ends_it(kept: Kept) {
     assert!(late.code == 3 && late.stdout.contains("log in again"), "{late:?}");
     let said = fs::read_to_string(dir.path().join("log")).unwrap();
     let told = said.lines().find(|line| line.starts_with("called back: 200")).unwrap_or_else(|| panic!("{said}"));
-    println!("{kept:?}: the provider's logout, until no edge served it: {told}");
+    let took = told.trim_start_matches("called back: 200 after ").trim_end_matches(" ms");
+    measured("oidc-provider", &format!("logout, {kept:?}"), took);
     let audit = world.operate(&["audit", "export"]).ok();
     assert!(audit.contains("backchannel_logout") && audit.contains(r#""name":"corp""#), "{audit}");
     world.holds_nowhere(SECRET);

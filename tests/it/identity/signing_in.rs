@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cli::{Finished, command, finished, writ};
 use crate::identity::jose::Key;
 use crate::identity::real::node;
-use crate::world::{Kept, Process, World, client, counterpart, free_address, listens, on_every_store};
+use crate::world::{Kept, Process, World, client, counterpart, free_address, listens, measured, on_every_store};
 
 const CLIENT_SECRET: &str = "sign-in-secret-9Wq1";
 
@@ -43,7 +43,6 @@ fn login(world: &World, user: &str, state: &Path) -> Finished {
     Finished { stderr: rest, ..finished(login.wait_with_output().unwrap()) }
 }
 
-#[expect(clippy::print_stdout, reason = "the measured time is what the person who runs it wants to see")]
 async fn operators_sign_in_with_the_browser_and_a_logout_there_ends_their_session(kept: Kept) {
     let dir = tempfile::tempdir().unwrap();
     let at = free_address();
@@ -83,7 +82,8 @@ async fn operators_sign_in_with_the_browser_and_a_logout_there_ends_their_sessio
     assert!(ended.contains("writ login"), "{ended}");
     let said = fs::read_to_string(dir.path().join("log")).unwrap();
     let told = said.lines().find(|line| line.starts_with("called back: 200")).unwrap_or_else(|| panic!("{said}"));
-    println!("{kept:?}: the provider's logout, until the operator's session was over: {told}");
+    let took = told.trim_start_matches("called back: 200 after ").trim_end_matches(" ms");
+    measured("oidc-provider", &format!("logout of an operator, {kept:?}"), took);
     as_user("bob", &["agent", "list"]).ok();
     writ(world.dir(), &["logout", "--url", &world.authority, "--session-file", "session-of-bob"]).ok();
     assert!(!world.dir().join("session-of-bob").exists());

@@ -220,6 +220,15 @@ pub(crate) fn counterpart(program: &str) -> String {
     path.display().to_string()
 }
 
+/// How long it took from what somebody else's program did until the receipt. `scripts/test` shows all of these at its end.
+#[expect(clippy::print_stdout, reason = "the measured time is what the person who runs it wants to see")]
+pub(crate) fn measured(counterpart: &str, what: &str, ms: impl std::fmt::Display) {
+    let line = format!("identity: {counterpart}: {what}: receipt after {ms} ms\n");
+    print!("{line}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/measured");
+    fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+}
+
 /// A client program of ours that uses other people's libraries.
 pub(crate) fn client(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/counterparts").join(name).display().to_string()
