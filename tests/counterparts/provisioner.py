@@ -1,10 +1,10 @@
-"""An enterprise's identity provider that provisions: canaille, with its own web server, which knows nothing of writ.
+"""An enterprise's identity provider that provisions: canaille, where users log in as in production, and which knows nothing of writ.
 
 provisioner.py PORT SCIM_URL DATABASE
 
 The first line of standard input is the secret of its SCIM client, the first of standard output is `ready`. Then a command a line,
-each answered by one line: `user NAME`, `group NAME MEMBER`, `lock NAME`, `unlock NAME` (answered by the milliseconds that canaille
-waited for its push to be answered) and `token NAME`, an ID token by canaille's key.
+each answered by one line: `user NAME`, `group NAME MEMBER`, `lock NAME` or `unlock NAME`, answered by the milliseconds that canaille
+waited for its push to be answered.
 """
 
 import datetime
@@ -14,7 +14,7 @@ import threading
 import time
 
 from canaille import create_app
-from joserfc import jwk, jwt
+from joserfc import jwk
 from werkzeug.serving import make_server
 
 port, url, database = sys.argv[1:4]
@@ -47,11 +47,20 @@ def answer(command, name, rest):
     from canaille.backends import Backend
 
     backend = Backend.instance
-    if command == "token":
-        at = int(time.time())
-        claims = {"iss": issuer, "aud": "desktop", "sub": name, "iat": at, "auth_time": at, "exp": at + 600}
-        return jwt.encode({"alg": "RS256", "kid": "1"}, claims, key)
     if command == "client":
+        desktop = models.Client(
+            client_id="desktop",
+            client_name="desktop",
+            client_uri=issuer,
+            redirect_uris=["http://127.0.0.1/callback"],
+            grant_types=["authorization_code"],
+            response_types=["code"],
+            scope=["openid", "profile", "groups"],
+            token_endpoint_auth_method="none",
+        )
+        backend.save(desktop)
+        desktop.audience = [desktop]
+        backend.save(desktop)
         # Its token at the remote server is ours, as if the operator had entered it there.
         client = models.Client(client_id=name, client_name=name, client_uri=url, redirect_uris=[f"{url}/none"])
         backend.save(client)
@@ -63,7 +72,13 @@ def answer(command, name, rest):
         backend.save(token)
         return "done"
     if command == "user":
-        saved = models.User(user_name=name, formatted_name=name, family_name=name, emails=[f"{name}@corp.example"])
+        saved = models.User(
+            user_name=name,
+            formatted_name=name,
+            family_name=name,
+            emails=[f"{name}@corp.example"],
+            password=f"password of {name}",
+        )
     else:
         user = backend.get(models.User, user_name=rest or name)
         if command == "group":

@@ -15,7 +15,7 @@ use writ::key::KeyPair;
 use super::mint::{AUDIENCE, ENTITY_ID, RECIPIENT, between, terms};
 use crate::cli::{Finished, finished};
 use crate::identity::real::{SCOPE, SECRET, before_long, fed, notes, service};
-use crate::world::{Kept, World, client, counterpart, on_every_store};
+use crate::world::{Kept, World, client, counterpart, measured, on_every_store};
 
 /// samlp says nothing about what its `NameID` is.
 const ANY_FORMAT: &str = "name_id_formats = [\"urn:oasis:names:tc:SAML:2.0:nameid-format:persistent\", \
@@ -124,6 +124,20 @@ async fn assertions_buy_writs_and_the_end_of_the_session_ends_them(kept: Kept) {
     // On a busy machine an edge may be without a lease for a moment, and says so.
     let call = |token: &str| before_long(|| run(token), |finished| !finished.stderr.contains("not fresh"));
 
+    // SAML has no way to say that a user is gone; the directory beside it has.
+    for provider in [&first, &second] {
+        let name = provider.program;
+        let directory = Directory::of(&world, name);
+        let user = directory.told("POST", "", r#"{"userName":"bob"}"#).0;
+        let writ = exchange(&provider.assertion("bob", &world.authority, &recipient, &[])).ok();
+        assert_eq!(call(&writ).ok(), "notes of the team 200", "{name}");
+        let (_, took_ms) = directory.told("PUT", &format!("/{user}"), r#"{"userName":"bob","active":false}"#);
+        let dead = call(&writ);
+        assert!(dead.code == 1 && dead.stderr.contains("the edge refuses the writ"), "{name}: {dead:?}");
+        let late = exchange(&provider.assertion("bob", &world.authority, &recipient, &[]));
+        assert!(late.code == 3 && late.stdout.contains("inactive"), "{name}: {late:?}");
+        measured(name, &format!("the user disabled by SCIM, {kept:?}"), took_ms);
+    }
     for provider in [&first, &second] {
         let name = provider.program;
         let assertion = provider.assertion("alice", &world.authority, &recipient, &[]);
@@ -134,11 +148,12 @@ async fn assertions_buy_writs_and_the_end_of_the_session_ends_them(kept: Kept) {
 
         let xml = String::from_utf8(URL_SAFE_NO_PAD.decode(&assertion).unwrap()).unwrap();
         let session = format!("session:default/{name}:{}", between(&xml, "SessionIndex=\"", "\""));
-        world.operate(&["revoke", &session]).ok();
+        let receipt = world.operate(&["revoke", &session, "--json"]).json();
         let dead = call(&writ);
         assert!(dead.code == 1 && dead.stderr.contains("the edge refuses the writ"), "{name}: {dead:?}");
         let late = exchange(&assertion);
         assert!(late.code == 3 && late.stdout.contains("log in again"), "{name}: {late:?}");
+        measured(name, &format!("the operator's word about a session, {kept:?}"), &receipt["elapsed_ms"]);
         world.holds_nowhere(&assertion);
     }
     // One provider's word is nothing in the other's name.
@@ -146,6 +161,33 @@ async fn assertions_buy_writs_and_the_end_of_the_session_ends_them(kept: Kept) {
     let refused = exchange(&borrowed.assertion("alice", &world.authority, &recipient, &[]));
     assert!(refused.code == 3 && refused.stdout.contains("no key of provider"), "{refused:?}");
     world.holds_nowhere(SECRET);
+}
+
+/// The directory of a provider, as its SCIM client reaches it.
+struct Directory<'a> {
+    world: &'a World,
+    authorization: String,
+}
+
+impl<'a> Directory<'a> {
+    fn of(world: &'a World, provider: &str) -> Self {
+        let secret = world.operate(&["scim", "token", "add", provider]).ok();
+        Self { world, authorization: format!("authorization: Bearer {secret}") }
+    }
+
+    /// The id of the user whom `body` is about, and how many milliseconds the call took.
+    fn told(&self, method: &str, path: &str, body: &str) -> (String, u64) {
+        let url = format!("{}/scim/v2/Users{path}", self.world.authority);
+        let body = body.replacen('{', r#"{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"#, 1);
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-X", method, "-H", &self.authorization, "-H", "content-type: application/scim+json"]);
+        curl.args(["-w", r"\n%{time_total}", "-d", &body, &url]);
+        let said = finished(curl.output().unwrap()).ok();
+        let (answer, took_s) = said.rsplit_once('\n').unwrap();
+        let user: serde_json::Value = serde_json::from_str(answer).unwrap();
+        let id = user["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        (id, std::time::Duration::from_secs_f64(took_s.parse().unwrap()).as_millis().try_into().unwrap())
+    }
 }
 
 /// By requests_oauth2client, for the agent with this key.

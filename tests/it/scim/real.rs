@@ -1,5 +1,5 @@
-//! The real thing: somebody else's identity provider (canaille) that provisions its users and groups, an agent that acts for one of
-//! them through a group of the directory, and the lock there that ends it here.
+//! The real thing: somebody else's identity provider (canaille) where a user logs in, and that provisions its users and groups; an
+//! agent that acts for one of them; and the lock there that ends it here.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use writ::key::KeyPair;
 
-use crate::identity::real::{SCOPE, SECRET, before_long, fed, notes, service};
-use crate::world::{Kept, World, client, counterpart, free_address, on_every_store};
+use crate::identity::real::{SCOPE, SECRET, before_long, fed, node, notes, service};
+use crate::world::{Kept, World, client, counterpart, free_address, measured, on_every_store};
 
 /// A canaille that obeys.
 struct Canaille {
@@ -50,7 +50,6 @@ impl Drop for Canaille {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the measured time is what the person who runs it wants to see")]
 async fn a_user_who_is_locked_at_the_provider_is_ended_at_every_edge(kept: Kept) {
     let at = free_address();
     let settings = format!(
@@ -83,36 +82,35 @@ async fn a_user_who_is_locked_at_the_provider_is_ended_at_every_edge(kept: Kept)
     // On a busy machine an edge may be without a lease for a moment, and says so.
     let call = |token: &str| before_long(|| run(token), |finished| !finished.stderr.contains("not fresh"));
 
+    let browser = tempfile::tempdir().unwrap();
+    let (issuer, state) = (format!("http://{at}"), browser.path().join("state").display().to_string());
+    let login = || node(&["login", &issuer, "alice", &state], "");
     canaille.told("user alice");
-    let alone = exchange(&canaille.told("token alice"));
+    let alone = exchange(&login().ok());
     assert!(alone.code == 3 && alone.stdout.contains("InvalidScope"), "{alone:?}");
     canaille.told("group finance alice");
-    let token = canaille.told("token alice");
+    let token = login().ok();
     let writ = exchange(&token).ok();
     assert_eq!(call(&writ).ok(), "notes of the team 200");
 
     let took = canaille.told("lock alice");
     let dead = call(&writ);
     assert!(dead.code == 1 && dead.stderr.contains("the edge refuses the writ"), "{dead:?}");
-    for token in [&token, &canaille.told("token alice")] {
-        let late = exchange(token);
-        assert!(late.code == 3 && late.stdout.contains("inactive"), "{late:?}");
-    }
+    assert_ne!(login().code, 0, "nor can alice log in there");
+    let late = exchange(&token);
+    assert!(late.code == 3 && late.stdout.contains("inactive"), "{late:?}");
     let audit = world.operate(&["audit", "export"]).ok();
     let ended = audit.lines().find(|line| line.contains("subject:default/alice")).unwrap_or_else(|| panic!("{audit}"));
     assert!(ended.contains(r#""signal":"scim""#) && ended.contains(r#""name":"corp""#), "{ended}");
     let (_, seq) = ended.split_once(r#""ended_seq":["#).unwrap();
     let receipt = world.get(&format!("/v1/revocations/{}/receipt", seq.split([',', ']']).next().unwrap()));
     let (how, elapsed) = (&receipt["edges"][0]["how"], &receipt["elapsed_ms"]);
-    println!(
-        "{kept:?}: canaille locked a user: {elapsed} ms from the commit to the receipt ({how}), {took} ms for its whole push"
-    );
+    measured("canaille", &format!("lock, from the commit ({}), {kept:?}", how.as_str().unwrap()), elapsed);
+    measured("canaille", &format!("lock, its whole push by SCIM, {kept:?}"), took);
 
     // Unlocked, a login from before buys nothing; a new one does, and the old writ stays dead.
     canaille.told("unlock alice");
-    let canaille = std::cell::RefCell::new(canaille);
-    let again = || exchange(&canaille.borrow_mut().told("token alice"));
-    let fresh = before_long(again, |finished| finished.code == 0).ok();
+    let fresh = before_long(|| exchange(&login().ok()), |finished| finished.code == 0).ok();
     assert_eq!(call(&fresh).ok(), "notes of the team 200");
     assert_eq!(call(&writ).code, 1);
     world.holds_nowhere(&secret);
