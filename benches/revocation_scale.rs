@@ -55,6 +55,12 @@ mod store {
     }
 }
 
+/// Nothing that is measured is searched for secrets.
+mod canaries {
+    pub(crate) fn canary(_: &str) {}
+    pub(crate) fn told(_: &str) {}
+}
+
 const BURST: u64 = 100_000;
 const BURSTS: u64 = 8;
 const PAGE: usize = 16_384;

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use writ::authority::Authority;
 use writ::clock::ManualClock;
 use writ::config::authority::AuthorityTerms;
@@ -173,7 +172,7 @@ async fn a_receipt_in_flight_is_completed_by_another_replica_when_its_own_is_kil
 }
 
 fn killed_with_a_receipt_in_flight(store: &str) {
-    let dir = TempDir::new().unwrap();
+    let dir = crate::canaries::folder();
     let dir = dir.path();
     fs::write(dir.join("store"), store).unwrap();
     // The edge joins at the issuer, which is the replica that will be killed.

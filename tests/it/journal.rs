@@ -94,7 +94,7 @@ fn killed_after(dir: &Path, answers: usize) -> u64 {
 
 #[tokio::test]
 async fn a_killed_edge_loses_nothing_that_it_answered_for() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::canaries::folder();
     let mut end = 0;
     for answers in [1, 40, 300] {
         let answered = killed_after(dir.path(), answers);

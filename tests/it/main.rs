@@ -8,6 +8,7 @@ mod attenuation;
 mod authoring;
 mod authority;
 mod biscuit;
+mod canaries;
 mod checks;
 mod cli;
 mod delegation;

@@ -5,8 +5,6 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
-
 const README: &str = include_str!("../../README.md");
 
 /// The tour's commands, and what they are said to say.
@@ -32,7 +30,7 @@ fn the_tour_of_the_readme_works_as_it_stands() {
         assert!(script.contains(port));
         script = script.replace(port, &free_port().to_string());
     }
-    let dir = TempDir::new().unwrap();
+    let dir = crate::canaries::folder();
     let binaries = Path::new(env!("CARGO_BIN_EXE_writ")).parent().unwrap().display();
     // By PATH and not by a function: a job must be the process itself, so that the end of the tour ends it.
     let script = format!("export PATH='{binaries}':\"$PATH\"\ntrap 'kill $(jobs -p)' EXIT\n{script}");
@@ -57,5 +55,6 @@ fn the_tour_of_the_readme_works_as_it_stands() {
         rest = &rest[at + part.len()..];
     }
     let canary = "s3cret-of-the-service";
+    crate::canaries::canary(canary);
     assert!(!text.contains(canary), "the secret is shown:\n{text}");
 }

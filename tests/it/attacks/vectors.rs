@@ -70,7 +70,7 @@ impl Stage {
         let authority = StandIn::start_as(role, vec![Service::from_toml(&service).unwrap()]).await;
         authority.set_reachable(reachable);
         authority.store("notes", CredentialKind::Bearer, SECRET);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::canaries::folder();
         let mut config = EdgeConfig::loopback("127.0.0.1:0".parse().unwrap(), dir.path().to_owned());
         config.origin = Some(origin.parse().unwrap());
         config.authorities = vec![authority.url().into()];

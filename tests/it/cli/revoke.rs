@@ -18,7 +18,7 @@ struct Place {
 
 impl Place {
     fn start() -> Self {
-        let (dir, listen) = (TempDir::new().unwrap(), free_address());
+        let (dir, listen) = (crate::canaries::folder(), free_address());
         writ(dir.path(), &["init", ".", "--listen", &listen.to_string(), "--save-secret"]).ok();
         let mut authority = Process::start(command(dir.path(), &["serve"]), dir.path().join("authority.log"));
         authority.until("the authority", || listens(listen));

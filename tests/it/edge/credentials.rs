@@ -5,7 +5,8 @@ use writ::token::chain::Authority;
 use writ::vault::CredentialKind;
 
 use super::authority::Lending;
-use super::upstream::Script;
+use super::raw::Client;
+use super::upstream::{OK, Script};
 use super::{SECRET, World, finish};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +40,65 @@ async fn an_echo_in_pieces_is_found_as_well() {
     let answer = world.read(&world.writ()).await;
     assert_eq!(answer.body.len(), SECRET.len() + 2);
     assert!(!answer.text().contains(SECRET) && !answer.text().contains(two), "{}", answer.text());
+}
+
+/// What came of an answer with this head, these chunks and this trailer, and of the next one on the same connection.
+async fn echoed(world: &World, head: &str, chunks: &[&str], trailer: &str) -> String {
+    let chunks: String = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+    let bytes = format!("HTTP/1.1 {head}\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n{trailer}\r\n");
+    world.upstream.answer(Script::Bytes(bytes.into_bytes()));
+    let mut client = Client::connect(world.edge.address()).await;
+    let answer = client.exchange(world.writ().get("/notes/notes/7")).await;
+    assert!(!answer.body.is_empty(), "{}", answer.text());
+    world.upstream.answer(Script::Bytes(OK.to_vec()));
+    let next = client.exchange(world.writ().get("/notes/notes/7")).await;
+    assert!(next.head.starts_with("HTTP/1.1 200") && next.body == b"ok", "{}", next.text());
+    format!("{}{}", answer.text(), next.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_is_found_in_events_trailers_the_reason_and_the_answer_to_an_error() {
+    let world = World::start().await;
+    let (one, two) = SECRET.split_at(9);
+    let events = ["data: 0\n\ndata: <", one, two, ">\n\n", "id: ", SECRET, "\n\n"];
+    let told = echoed(&world, "200 OK\r\ncontent-type: text/event-stream", &events, "").await;
+    assert!(told.contains("data: 0\n\n") && told.contains(">\n\n"), "{told}");
+    for (what, told) in [
+        ("events", told),
+        ("a trailer", echoed(&world, "200 OK\r\ntrailer: x-echo", &["ok"], &format!("x-echo: {SECRET}\r\n")).await),
+        ("the reason", echoed(&world, &format!("200 {SECRET}"), &["ok"], "").await),
+        ("an error", echoed(&world, "500 Broken", &["no rights for ", SECRET], "").await),
+        (
+            "the parameter of a type",
+            echoed(&world, &format!("200 OK\r\ncontent-type: a/b; c={SECRET}"), &["ok"], "").await,
+        ),
+    ] {
+        assert!(!told.contains(SECRET) && !told.contains(two), "{what}: {told}");
+    }
+    assert!(!world.authority.records_text().contains(SECRET));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_is_found_in_every_spelling_that_is_known_wherever_it_is_cut() {
+    let world = World::start().await;
+    let password = "pa55/w0rd\"+canary";
+    crate::canaries::canary(password);
+    world.authority.store("notes", CredentialKind::Basic { username: "alice".into() }, password);
+    for spelling in [
+        password,
+        r#"pa55/w0rd\"+canary"#,
+        "pa55%2Fw0rd%22%2Bcanary",
+        "pa55%2fw0rd%22%2bcanary",
+        "pa55/w0rd&quot;+canary",
+        "YWxpY2U6cGE1NS93MHJkIitjYW5hcnk=",
+        "cGE1NS93MHJkIitjYW5hcnk",
+    ] {
+        for cut in [1, spelling.len() / 2, spelling.len() - 1] {
+            let (one, two) = spelling.split_at(cut);
+            let told = echoed(&world, "200 OK", &["<", one, two, ">"], "").await;
+            assert!(!told.contains(spelling) && told.contains('>'), "{spelling} cut at {cut}: {told}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

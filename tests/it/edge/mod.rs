@@ -123,7 +123,8 @@ impl World {
         let services = [notes(&upstream), nowhere()].into_iter().chain(more).collect();
         let authority = StandIn::start(services).await;
         authority.store("notes", CredentialKind::Bearer, SECRET);
-        let dir = tempfile::tempdir().unwrap();
+        crate::canaries::canary(SECRET);
+        let dir = crate::canaries::folder();
         let mut config = EdgeConfig::loopback("127.0.0.1:0".parse().unwrap(), dir.path().to_owned());
         configure(&mut config);
         let bound = Bound::bind(config.clone()).await.unwrap();
@@ -185,7 +186,9 @@ impl World {
 
     /// Sends bytes on a connection of their own and reads the first answer.
     pub(crate) async fn send(&self, request: impl AsRef<[u8]>) -> Answer {
-        raw::Client::connect(self.edge.address()).await.exchange(request).await
+        let answer = raw::Client::connect(self.edge.address()).await.exchange(request).await;
+        crate::canaries::told(&answer.text());
+        answer
     }
 
     /// An allowed read.

@@ -39,7 +39,7 @@ async fn started() -> (Double, tempfile::TempDir, Arc<ManualClock>) {
     let clock = clock();
     let double = Double::start_as(&clock, None).await;
     double.change(|mind| mind.ticket_secret = Some("s3cret".into()));
-    (double, tempfile::tempdir().unwrap(), clock)
+    (double, crate::canaries::folder(), clock)
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn its_key_is_for_its_owner_only_and_its_ticket_is_not_kept() {
 #[tokio::test]
 async fn a_ticket_that_was_used_buys_nothing() {
     let (double, first, clock) = started().await;
-    let second = tempfile::tempdir().unwrap();
+    let second = crate::canaries::folder();
     join(first.path(), &ticket(&double, "s3cret"), &clock, Rejoin::Refuse).await.unwrap();
     // The double answers any feed request; a real authority knows the key or does not.
     double.change(|mind| mind.settings.audience = "other".parse().unwrap());

@@ -144,7 +144,7 @@ struct Stage {
 async fn staged(database: &Database, secret: &str) -> Stage {
     let test = start(database).await;
     test.notes(secret).await;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::canaries::folder();
     let edge = edge(&test, dir.path()).await;
     let (agent, _) = test.granted("planner", "notes:read:team").await;
     let shown = edge.shown(&test.writ(&agent, "notes:read:team").await);
@@ -153,7 +153,7 @@ async fn staged(database: &Database, secret: &str) -> Stage {
 
 async fn a_ticket_makes_an_edge_once(database: &Database) {
     let test = start(database).await;
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (crate::canaries::folder(), crate::canaries::folder());
     let ticket = test.ticket("edge-1").await;
     let address = || Address { origin: "https://edge-1.example".into(), nonce: false };
     let join = |dir: &Path| {
@@ -242,7 +242,7 @@ async fn a_writ_is_lent_nothing_at_a_service_that_was_revoked(database: &Databas
 
 async fn a_journal_arrives_once(database: &Database) {
     let test = start(database).await;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::canaries::folder();
     let edge = edge(&test, dir.path()).await;
     let source = Source::Edge(edge.joined.membership.name.clone());
     let journal = |stored: Option<&_>| {
@@ -265,7 +265,7 @@ async fn a_journal_arrives_once(database: &Database) {
 
 async fn a_removed_edge_serves_no_longer_than_its_lease(database: &Database) {
     let test = start(database).await;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::canaries::folder();
     let edge = edge(&test, dir.path()).await;
     test.call(Method::DELETE, "/v1/edges/edge-1", None).await.ok();
     test.let_time_pass(eventually("the end of its lease", || !edge.knowledge.lease_holds())).await;

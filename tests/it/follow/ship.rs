@@ -72,7 +72,7 @@ fn stored(double: &Double) -> Vec<u64> {
 
 #[tokio::test]
 async fn records_arrive_in_order_and_the_journal_lets_go_of_them() {
-    let (double, dir) = (Double::start(&clock()).await, tempfile::tempdir().unwrap());
+    let (double, dir) = (Double::start(&clock()).await, crate::canaries::folder());
     let journal = journal(dir.path(), None);
     append(&journal, 0..25).await;
     let shipping = shipping(&double, &journal);
@@ -85,7 +85,7 @@ async fn records_arrive_in_order_and_the_journal_lets_go_of_them() {
 
 #[tokio::test]
 async fn a_shipment_whose_answer_is_lost_is_stored_once() {
-    let (double, dir) = (Double::start(&clock()).await, tempfile::tempdir().unwrap());
+    let (double, dir) = (Double::start(&clock()).await, crate::canaries::folder());
     let journal = journal(dir.path(), None);
     append(&journal, 0..5).await;
     double.fault(Fault::LostAnswer);
@@ -100,7 +100,7 @@ async fn a_shipment_whose_answer_is_lost_is_stored_once() {
 
 #[tokio::test]
 async fn an_edge_that_died_before_it_heard_the_answer_ships_on_where_it_stood() {
-    let (double, dir) = (Double::start(&clock()).await, tempfile::tempdir().unwrap());
+    let (double, dir) = (Double::start(&clock()).await, crate::canaries::folder());
     {
         let journal = journal(dir.path(), None);
         append(&journal, 0..5).await;
@@ -123,7 +123,7 @@ async fn an_edge_that_died_before_it_heard_the_answer_ships_on_where_it_stood() 
 async fn an_edge_that_lost_its_disk_continues_the_chain_that_the_authority_has() {
     let double = Double::start(&clock()).await;
     let channel = Arc::new(channel(&[&double]));
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (crate::canaries::folder(), crate::canaries::folder());
     let before = journal(first.path(), None);
     append(&before, 0..5).await;
     shipper(&channel, &before).flush().await.unwrap();
@@ -139,7 +139,7 @@ async fn an_edge_that_lost_its_disk_continues_the_chain_that_the_authority_has()
 async fn a_second_edge_under_the_same_name_stops_shipping_and_keeps_its_records() {
     let double = Double::start(&clock()).await;
     let channel = Arc::new(channel(&[&double]));
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (crate::canaries::folder(), crate::canaries::folder());
     let (one, other) = (journal(first.path(), None), journal(second.path(), None));
     append(&one, 0..3).await;
     append(&other, 7..9).await;
@@ -152,7 +152,7 @@ async fn a_second_edge_under_the_same_name_stops_shipping_and_keeps_its_records(
 
 #[tokio::test]
 async fn a_conflict_that_the_authority_states_stops_shipping() {
-    let (double, dir) = (Double::start(&clock()).await, tempfile::tempdir().unwrap());
+    let (double, dir) = (Double::start(&clock()).await, crate::canaries::folder());
     let journal = journal(dir.path(), None);
     append(&journal, 0..1).await;
     double.fault(Fault::Conflict);
@@ -163,7 +163,7 @@ async fn a_conflict_that_the_authority_states_stops_shipping() {
 #[tokio::test]
 async fn an_answer_that_nobody_signed_moves_nothing() {
     for fault in [Fault::Forged, Fault::Gateway, Fault::Tampered] {
-        let (double, dir) = (Double::start(&clock()).await, tempfile::tempdir().unwrap());
+        let (double, dir) = (Double::start(&clock()).await, crate::canaries::folder());
         let journal = journal(dir.path(), None);
         append(&journal, 0..2).await;
         double.fault(fault);
@@ -177,7 +177,7 @@ async fn an_answer_that_nobody_signed_moves_nothing() {
 
 #[tokio::test]
 async fn a_closed_journal_ends_shipping() {
-    let (double, dir) = (Double::start(&clock()).await, tempfile::tempdir().unwrap());
+    let (double, dir) = (Double::start(&clock()).await, crate::canaries::folder());
     let journal = journal(dir.path(), None);
     // Another journal's head: not what this one wrote.
     let foreign = Head { seq: 9, hash: "0".repeat(64).into() };

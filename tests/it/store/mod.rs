@@ -44,7 +44,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn sqlite() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::canaries::folder();
         let url = StoreUrl::sqlite(dir.path().join("writ.db"));
         Self { store: writ::store::open(&url).await.unwrap(), url, _dir: Some(dir) }
     }

@@ -192,7 +192,7 @@ struct Proxy {
 
 impl Proxy {
     fn start(server: PathBuf) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::canaries::folder();
         let listener = UnixListener::bind(dir.path().join(postgres::socket_name(postgres::PORT))).unwrap();
         let on_commit = Arc::new(AtomicU8::new(OnCommit::Pass as u8));
         let setting = Arc::clone(&on_commit);

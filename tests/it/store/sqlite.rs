@@ -58,7 +58,7 @@ async fn the_file_is_its_owners_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_starts_migrate_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::canaries::folder();
     let url = StoreUrl::sqlite(dir.path().join("writ.db"));
     let starts: Vec<_> = (0..8)
         .map(|_| {
@@ -109,7 +109,7 @@ async fn a_path_that_cannot_be_opened_is_unavailable() {
 
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::canaries::folder();
     let path = dir.path().join("writ.db");
     std::fs::write(&path, "no database at all, but a text of more than a hundred bytes: ".repeat(3)).unwrap();
     assert!(matches!(writ::store::open(&StoreUrl::sqlite(path)).await, Err(StoreError::Failed(_))));

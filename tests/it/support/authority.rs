@@ -21,6 +21,7 @@ use writ::token::proof::{self, ProvenRequest};
 use writ::vault::{Kek, Keyring};
 use writ::wire::{FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText};
 
+use crate::canaries::{canary, told};
 use crate::store::Database;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -110,6 +111,7 @@ impl TestAuthority {
     pub(crate) async fn raw(&self, method: Method, path: &str, headers: HeaderMap, body: impl Into<Bytes>) -> Reply {
         let answer = self.client.call(method, path, headers, body.into(), WITHIN).await.unwrap();
         let text = String::from_utf8_lossy(&answer.body).into_owned();
+        told(&text);
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Reply { status: answer.status.as_u16(), headers: answer.headers, text, json }
     }
@@ -158,6 +160,7 @@ impl TestAuthority {
 
     /// The service `notes` with its credential.
     pub(crate) async fn notes(&self, secret: &str) {
+        canary(secret);
         self.put("/v1/credentials/notes-key", json!({ "kind": "header", "name": "x-api-key", "secret": secret }))
             .await
             .ok();

@@ -122,9 +122,13 @@ impl Server {
             .output()
             .expect(NOT_FOUND);
         assert!(made.status.success(), "{name}: {}", String::from_utf8_lossy(&made.stderr));
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        let port = port.map_or(PORT, |port| port.parse().unwrap());
         let mut supervisor = as_user(Command::new("/bin/sh"), user)
             .args(["-c", SUPERVISE, "sh"])
             .arg(&dir)
+            .arg(program(bin.as_deref(), "pg_dumpall"))
+            .arg(port.to_string())
             .arg(program(bin.as_deref(), "postgres"))
             .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"])
             .args(["-c", "max_connections=300", "-c", "shared_buffers=32MB", "-c", "autovacuum=off"])
@@ -141,8 +145,6 @@ impl Server {
         let mut lifeline = Lifeline { to, from: BufReader::new(from) };
         lifeline.until_ready(&dir);
         let lifeline = Mutex::new(Some(lifeline));
-        let port = settings.iter().find_map(|setting| setting.strip_prefix("port="));
-        let port = port.map_or(PORT, |port| port.parse().unwrap());
         Self { dir, port, supervisor, lifeline }
     }
 
@@ -253,10 +255,13 @@ pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// `$1`: the directory; the rest: the server's command. Ends the server when its own input closes; by a line with the name
-/// of a signal it ends it too, and starts it again.
+/// `$1`: the directory, `$2`: `pg_dumpall`, `$3`: the port; the rest: the server's command. Ends the server when its own input
+/// closes; by a line with the name of a signal it ends it too, and starts it again. Where the folders of the tests stay
+/// (`canaries`), so does a dump.
 const SUPERVISE: &str = r#"
-    dir=$1; shift
+    dir=$1; dump=$2; port=$3; shift 3
+    dumped=$WRIT_TESTS_KEEP/${dir##*/}
+    [ -z "$WRIT_TESTS_KEEP" ] || touch "$dumped.dumping"
     again=yes
     while [ -n "$again" ]; do
         "$@" >"$dir/log" 2>&1 &
@@ -269,6 +274,10 @@ const SUPERVISE: &str = r#"
         done
         echo ready
         read -r again
+        if [ -z "$again" ] && [ -n "$WRIT_TESTS_KEEP" ]; then
+            "$dump" -h "$dir" -p "$port" -U postgres --no-sync >"$dumped.sql" 2>"$dumped.dumping" || mv "$dumped.dumping" "$dumped.failed"
+            rm -f "$dumped.dumping"
+        fi
         kill -"${again:-QUIT}" $server
         wait $server
     done

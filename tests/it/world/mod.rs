@@ -5,6 +5,7 @@
 
 mod attenuated_elsewhere;
 mod calendar;
+mod memory;
 mod repositories;
 
 use std::fs;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use writ::clock::{Clock as _, SystemClock};
 
+use crate::canaries::{Search, canary, told};
 use crate::cli::{Finished, command, finished, writ, writ_reading};
 use crate::support::postgres;
 
@@ -32,9 +34,10 @@ pub(crate) struct World {
     dir: TempDir,
     pub(crate) authority: String,
     pub(crate) edge: String,
+    metrics: [(&'static str, SocketAddr); 2],
     // Dropped in this order: an edge reports to its authority while it ends.
-    _edge: Process,
-    _authority: Process,
+    edge_process: Process,
+    authority_process: Process,
 }
 
 /// A child process that ends with the test. What it prints goes to a file.
@@ -91,12 +94,17 @@ pub(crate) fn free_address() -> SocketAddr {
 
 /// Whether `GET path` at `address` is answered with 200.
 pub(crate) fn answers(address: SocketAddr, path: &str) -> bool {
-    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    got(address, path).is_some()
+}
+
+/// What `GET path` at `address` is answered with, if that is a 200.
+fn got(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
     let mut answer = String::new();
     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes());
     let _ = stream.read_to_string(&mut answer);
-    answer.starts_with("HTTP/1.1 200")
+    answer.starts_with("HTTP/1.1 200").then_some(answer)
 }
 
 /// Whether somebody listens at `address`.
@@ -111,7 +119,7 @@ impl World {
 
     /// With more settings of the authority.
     pub(crate) async fn raise_with(kept: Kept, settings: &str) -> Self {
-        let dir = TempDir::new().unwrap();
+        let dir = crate::canaries::folder();
         let (at_authority, at_edge) = (free_address(), free_address());
         let store = match kept {
             Kept::InSqlite => "sqlite:writ.db".to_owned(),
@@ -124,21 +132,36 @@ impl World {
         fs::write(dir.path().join("store"), store).unwrap();
         let listen = at_authority.to_string();
         writ(dir.path(), &["init", ".", "--listen", &listen, "--store-file", "store", "--save-secret"]).ok();
-        let mut written = fs::OpenOptions::new().append(true).open(dir.path().join("writ.toml")).unwrap();
-        written.write_all(settings.as_bytes()).unwrap();
-        let mut authority = Process::start(command(dir.path(), &["serve"]), dir.path().join("authority.log"));
+        let metrics = [("authority", free_address()), ("edge", free_address())];
+        let written = fs::read_to_string(dir.path().join("writ.toml")).unwrap();
+        let settings = format!("metrics_listen = \"{}\"\n{written}{settings}", metrics[0].1);
+        fs::write(dir.path().join("writ.toml"), settings).unwrap();
+        // All that can be logged, since it is searched for secrets.
+        let logging = ["--log", "trace"];
+        let serve = [&["serve"], &logging[..]].concat();
+        let mut authority = Process::start(command(dir.path(), &serve), dir.path().join("authority.log"));
         authority.until("the authority", || answers(at_authority, "/readyz"));
 
         let authority_url = format!("http://{at_authority}");
         let operate = |args: &[&str]| writ(dir.path(), &operator(&authority_url, args));
         fs::write(dir.path().join("ticket"), operate(&["edge", "ticket", "edge-1"]).ok()).unwrap();
-        let settings = format!("listen = [\"{at_edge}\"]\norigin = \"http://{at_edge}\"\nstate = \"edge\"\n");
+        let settings = format!(
+            "listen = [\"{at_edge}\"]\norigin = \"http://{at_edge}\"\nstate = \"edge\"\nmetrics_listen = \"{}\"\n",
+            metrics[1].1
+        );
         fs::write(dir.path().join("edge.toml"), settings).unwrap();
-        let mut edge =
-            Process::start(command(dir.path(), &["edge", "--ticket", "ticket"]), dir.path().join("edge.log"));
+        let follow = [&["edge", "--ticket", "ticket"], &logging[..]].concat();
+        let mut edge = Process::start(command(dir.path(), &follow), dir.path().join("edge.log"));
         edge.until("the edge", || answers(at_edge, "/.writ/readyz"));
         let edge_url = format!("http://{at_edge}");
-        Self { dir, authority: authority_url, edge: edge_url, _edge: edge, _authority: authority }
+        Self {
+            dir,
+            authority: authority_url,
+            edge: edge_url,
+            metrics,
+            edge_process: edge,
+            authority_process: authority,
+        }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -160,11 +183,17 @@ impl World {
 
     /// A command of the operator.
     pub(crate) fn operate(&self, args: &[&str]) -> Finished {
-        writ(self.dir(), &operator(&self.authority, args))
+        let finished = writ(self.dir(), &operator(&self.authority, args));
+        // A new token is shown once, and is a secret.
+        if !args.contains(&"token") {
+            said(&finished);
+        }
+        finished
     }
 
     /// A service with its secret, and an agent with a key and a grant to do `capabilities`.
     pub(crate) fn offer(&self, service: &str, credential: &[&str], secret: &str, agent: &str, capabilities: &[&str]) {
+        canary(secret);
         let args = [&["credential", "add"], credential].concat();
         writ_reading(self.dir(), &operator(&self.authority, &args), secret).ok();
         fs::write(self.dir().join("service.toml"), service).unwrap();
@@ -188,25 +217,41 @@ impl World {
     pub(crate) fn run(&self, key: &str, token: &str, program: &[&str]) -> Finished {
         fs::write(self.dir().join("token"), token).unwrap();
         let args = ["run", "--edge", &self.edge, "--key", key, "--token", "token", "--"];
-        finished(command(self.dir(), &[&args, program].concat()).output().unwrap())
+        let finished = finished(command(self.dir(), &[&args, program].concat()).output().unwrap());
+        said(&finished);
+        finished
     }
 
-    /// Every file of the installation, logs, journals and database included, none of which holds `secret`.
+    /// Every file of the installation, logs, journals, metrics and database included, none of which holds `secret` in any spelling,
+    /// now or when all tests are done.
     #[track_caller]
     pub(crate) fn holds_nowhere(&self, secret: &str) {
-        let mut folders = vec![self.dir().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if let Ok(bytes) = fs::read(&path) {
-                    let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-                    assert!(!found, "the secret stands in {}", path.display());
-                }
+        canary(secret);
+        self.keep_metrics();
+        let found = Search::new([secret]).found_in(self.dir());
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    /// What both processes measured, beside their logs.
+    fn keep_metrics(&self) {
+        for (name, at) in &self.metrics {
+            // A process that a test ended has none.
+            if let Some(page) = got(*at, "/metrics") {
+                fs::write(self.dir().join(format!("metrics-of-{name}")), page).unwrap();
             }
         }
     }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.keep_metrics();
+    }
+}
+
+fn said(finished: &Finished) {
+    told(&finished.stdout);
+    told(&finished.stderr);
 }
 
 fn operator<'a>(authority: &'a str, args: &[&'a str]) -> Vec<&'a str> {
