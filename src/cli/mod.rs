@@ -161,6 +161,7 @@ impl Context {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    keep_memory_to_itself();
     let cli = Cli::parse();
     let context = Context { out: Output::new(if cli.global.json { Form::Json } else { Form::Text }) };
     match cli.command.run(context) {
@@ -170,6 +171,13 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Secrets stand in it: no core file, and no debugger of the same user.
+fn keep_memory_to_itself() {
+    // It cannot fail, and there is nothing better to do than to go on.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 impl Command {
