@@ -50,8 +50,9 @@ fn decision_told(decision: &Decision) -> String {
     }
     match decision.verdict {
         Verdict::Allowed => {
-            if let Some(capability) = &decision.capability {
-                told.push_str(&format!("  by {}", term(capability)));
+            let further = decision.also.iter().filter_map(|also| also.capability.as_ref());
+            for (i, capability) in decision.capability.iter().chain(further).enumerate() {
+                told.push_str(&format!("{}{}", if i == 0 { "  by " } else { ", " }, term(capability)));
             }
             if let Some(approval) = &decision.approval {
                 told.push_str(&format!("  with approval {approval}"));
