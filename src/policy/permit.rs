@@ -282,6 +282,7 @@ impl Permit {
 
     /// Looks again, directly before `credential` is used: whatever was waited for since, neither the token nor the service
     /// nor this version of the credential was revoked meanwhile, and `rules`, the tenant's of now, are those that gave it.
+    #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
     pub fn clear<C: Borrowed>(
         self,
         credential: Option<C>,
