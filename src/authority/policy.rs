@@ -8,6 +8,7 @@ use crate::authority::receipt::{Ended, ReceiptText};
 use crate::authority::{Authority, AuthorityError, change_with};
 use crate::catalog::Service;
 use crate::id::{OperatorName, ServiceName, TenantName};
+use crate::policy::limit::Limits;
 use crate::policy::rules::set::GroupUse;
 use crate::policy::rules::{Document, Facts, Finding, InvalidSet, PolicySet, Rules, Schema, Severity};
 use crate::revocation::receipt::Reached;
@@ -48,7 +49,7 @@ impl Authority {
         let mut attempts = 1;
         let (stored, settings) = loop {
             let published = self.refreshed().await?;
-            self.check_policies(&set, &published.services_of(tenant))?;
+            self.check_policies(&set, &published.services_of(tenant), published.limits(tenant))?;
             let new =
                 NewPolicies { tenant, document: &json, groups: groups.clone(), author: by, checked: published.version };
             match self.store.put_policies(&new, self.now(), &event).await {
@@ -84,9 +85,18 @@ impl Authority {
     }
 
     /// Refuses a set that cannot be compiled or does not fit the services.
-    pub(super) fn check_policies(&self, set: &PolicySet, services: &[Service]) -> Result<(), AuthorityError> {
+    pub(super) fn check_policies(
+        &self,
+        set: &PolicySet,
+        services: &[Service],
+        limits: Option<&Limits>,
+    ) -> Result<(), AuthorityError> {
         Rules::compile(0, 0, set.clone())?;
-        match self.policy_findings(set, services).into_iter().find(|finding| finding.severity == Severity::Error) {
+        match self
+            .policy_findings(set, services, limits)
+            .into_iter()
+            .find(|finding| finding.severity == Severity::Error)
+        {
             None => Ok(()),
             Some(Finding { line, policy, message, .. }) => {
                 Err(InvalidSet { policy: Some(policy), line: Some(line), message: message.into() }.into())
@@ -94,9 +104,15 @@ impl Authority {
         }
     }
 
-    /// What is to be said about a set, given the tenant's services.
-    pub(super) fn policy_findings(&self, set: &PolicySet, services: &[Service]) -> Vec<Finding> {
-        let facts = Facts { claims: self.providers.policy_claims(), ..Facts::default() };
+    /// What is to be said about a set, given the tenant's services and limits.
+    pub(super) fn policy_findings(
+        &self,
+        set: &PolicySet,
+        services: &[Service],
+        limits: Option<&Limits>,
+    ) -> Vec<Finding> {
+        let limits = limits.map(Facts::limits_of).unwrap_or_default();
+        let facts = Facts { claims: self.providers.policy_claims(), limits };
         let schema = Schema::of(services, facts);
         schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)))
     }
@@ -105,7 +121,8 @@ impl Authority {
     pub async fn dry_run(&self, tenant: &TenantName, document: &Document) -> Result<Vec<Finding>, AuthorityError> {
         let set = PolicySet::parse(document.clone())?;
         Rules::compile(0, 0, set.clone())?;
-        Ok(self.policy_findings(&set, &self.refreshed().await?.services_of(tenant)))
+        let published = self.refreshed().await?;
+        Ok(self.policy_findings(&set, &published.services_of(tenant), published.limits(tenant)))
     }
 
     /// Refuses a change of a service that the tenant's set does not fit: `service` is what it becomes, `None` if it goes.
@@ -122,7 +139,7 @@ impl Authority {
         let mut services = published.services_of(tenant);
         services.retain(|known| known.name() != name);
         services.extend(service.cloned());
-        self.check_policies(rules.set(), &services).map_err(|error| match error {
+        self.check_policies(rules.set(), &services, published.limits(tenant)).map_err(|error| match error {
             AuthorityError::Policy(invalid) => AuthorityError::PolicyNeedsService(name.clone(), invalid),
             other => other,
         })?;

@@ -79,9 +79,9 @@ impl DiffArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let old = self.source(&self.old).await?;
         let new = self.source(&self.new).await?;
-        let mut schema = self.known.schema(&old.document).await?;
+        let mut schema = self.known.schema(&old).await?;
         let old = rules(&old, &schema)?;
-        schema = self.known.schema(&new.document).await?;
+        schema = self.known.schema(&new).await?;
         let new = rules(&new, &schema)?;
         let since = parse_past(&self.since, context.now())?;
         let records = if self.against == Path::new("audit") {

@@ -13,9 +13,9 @@ use crate::cli::output::{doubtful, plain_line, term};
 use crate::cli::remote::variable;
 use crate::dial::TrustedRoots;
 use crate::identity::fetch::Fetcher;
+use crate::policy::rules::Severity;
 use crate::policy::rules::draft::{WANTED_BYTES_MAX, answered, asked};
 use crate::policy::rules::template::Template;
-use crate::policy::rules::{Document, Severity};
 
 /// The variable that holds the endpoint's key.
 const KEY_VARIABLE: &str = "WRIT_DRAFT_KEY";
@@ -45,7 +45,7 @@ impl DraftArgs {
             return Err(Failure::usage(format!("say it in at most {WANTED_BYTES_MAX} bytes")));
         }
         let Some(endpoint) = &self.endpoint else { return self.nearest(context) };
-        let schema = self.known.schema(&Document::grants_decide()).await?;
+        let schema = self.known.schema(&Source::of_text("")).await?;
         let fetcher = Fetcher::new(&TrustedRoots::web(), true);
         let request = asked(&self.model, &self.wanted, &schema).to_string();
         let answer = fetcher.endpoint(endpoint)?.poll(self.authorization()?, request).await?;

@@ -10,9 +10,11 @@ use crate::catalog::builtin::{BUILTIN, Builtin};
 use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
+use crate::cli::operate::of_tenant;
 use crate::cli::remote::OperatorArgs;
 use crate::cli::request::encoded;
-use crate::policy::rules::{Document, Facts, PolicySet, Rules, Schema, Type};
+use crate::policy::limit::Limits;
+use crate::policy::rules::{Facts, PolicySet, Rules, Schema, Type};
 
 mod check;
 mod diff;
@@ -89,7 +91,7 @@ impl PolicyCommand {
             Self::Template(command) => command.run(&context),
             Self::Draft(args) => args.run(&context).await,
             Self::Schema(args) => {
-                let schema = args.known.schema(&Document::grants_decide()).await?;
+                let schema = args.known.schema(&Source::of_text("")).await?;
                 context.out.raw(schema.text()?.trim_end())
             }
             Self::Put(args) => args.run(&context).await,
@@ -106,12 +108,26 @@ impl Known {
         self.services.is_empty() && self.builtin.is_empty()
     }
 
-    /// What the policies of `document` may name.
-    async fn schema(&self, document: &Document) -> Result<Schema, Failure> {
+    /// What the policies of `source` may name.
+    async fn schema(&self, source: &Source) -> Result<Schema, Failure> {
         let services = if self.is_remote() { self.remote().await? } else { self.local()? };
-        let limits = source::limits(document);
+        let limits = match &source.limits {
+            Some(limits) => Facts::limits_of(limits),
+            None if self.is_remote() => Facts::limits_of(&self.remote_limits().await?),
+            None => BTreeMap::new(),
+        };
         let claims: BTreeMap<Box<str>, Type> = self.claims.iter().cloned().collect();
         Ok(Schema::of(&services, Facts { claims, limits }))
+    }
+
+    async fn remote_limits(&self) -> Result<Limits, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            limit: Limits,
+        }
+        let remote = self.operator.open()?;
+        let answer: Answer = remote.fetch(&of_tenant(&remote, "/v1/limits", &[])).await?;
+        Ok(answer.limit)
     }
 
     async fn remote(&self) -> Result<Vec<Service>, Failure> {

@@ -1,6 +1,5 @@
 //! Policies from files: a document in TOML, Cedar files, or a folder of them with `limits.toml`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
@@ -10,12 +9,15 @@ use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
 use crate::cli::output::plain_line;
 use crate::cli::remote::OperatorArgs;
-use crate::policy::rules::{Document, Finding, Type};
+use crate::policy::limit::Limits;
+use crate::policy::rules::{Document, Finding};
 
 /// A document, and where its lines stand.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) document: Document,
+    /// The limits beside the policies, if they are there: what `context.used` may name.
+    pub(super) limits: Option<Limits>,
     /// Where each file's text begins: the first line in the document, the file, and that line's number in the file.
     places: Vec<(usize, PathBuf, usize)>,
 }
@@ -28,8 +30,7 @@ const FILES_MAX: usize = 256;
 impl Source {
     /// Reads all of `paths` into one document.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, Failure> {
-        let mut source =
-            Self { document: Document { policy: "".into(), ..Document::grants_decide() }, places: Vec::new() };
+        let mut source = Self::of_text("");
         let mut settings = toml::Table::new();
         for path in paths {
             if path.is_dir() {
@@ -52,6 +53,8 @@ impl Source {
                 source.add(path, &read_text(path)?, 1);
             }
         }
+        let told = |error: toml::de::Error| Failure::from(error).during("the limits beside the policies");
+        source.limits = settings.remove("limit").map(Limits::deserialize).transpose().map_err(told)?;
         settings.insert("policy".to_owned(), toml::Value::String(source.document.policy.to_string()));
         source.document = Document::deserialize(toml::Value::Table(settings))
             .map_err(|error| Failure::from(error).during("the settings beside the policies"))?;
@@ -60,7 +63,11 @@ impl Source {
 
     /// A text that is in no file.
     pub(super) fn of_text(text: &str) -> Self {
-        Self { document: Document { policy: text.into(), ..Document::grants_decide() }, places: Vec::new() }
+        Self {
+            document: Document { policy: text.into(), ..Document::grants_decide() },
+            limits: None,
+            places: Vec::new(),
+        }
     }
 
     /// Reads `paths`, or where there are none, the set in force at the authority.
@@ -68,7 +75,7 @@ impl Source {
         if !paths.is_empty() {
             return Self::read(paths);
         }
-        Ok(Self { document: stored::document(&operator.open()?, None).await?, places: Vec::new() })
+        Ok(Self { document: stored::document(&operator.open()?, None).await?, limits: None, places: Vec::new() })
     }
 
     fn add(&mut self, file: &Path, text: &str, line: usize) {
@@ -132,9 +139,4 @@ fn inside(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn table(path: &Path, text: &str) -> Result<toml::Table, Failure> {
     toml::from_str(text).map_err(|error| Failure::from(error).during(path.display()))
-}
-
-/// The limits of a document, with the type of what each counts.
-pub(super) fn limits(_document: &Document) -> BTreeMap<Box<str>, Type> {
-    BTreeMap::new()
 }

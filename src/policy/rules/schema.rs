@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::catalog::Service;
 use crate::catalog::argument::{ArgumentRule, Kind};
 use crate::id::ServiceName;
+use crate::policy::limit::{Limit, Limits};
 use crate::policy::rules::nearest::nearest;
 use crate::token::Path;
 
@@ -26,6 +27,14 @@ pub struct Facts {
     pub claims: BTreeMap<Box<str>, Type>,
     /// The limits of the tenant's set, and what each counts in: `context.used`.
     pub limits: BTreeMap<Box<str>, Type>,
+}
+
+impl Facts {
+    /// Limits as policies see them: how many calls is a whole number, a sum is a decimal.
+    pub fn limits_of(limits: &Limits) -> BTreeMap<Box<str>, Type> {
+        let kind = |limit: &Limit| if limit.sum().is_some() { Type::Decimal } else { Type::Integer };
+        limits.iter().map(|limit| (limit.name().as_str().into(), kind(limit))).collect()
+    }
 }
 
 /// The type of a value that a policy sees.
