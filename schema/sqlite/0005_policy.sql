@@ -108,6 +108,8 @@ CREATE TABLE policy_group (
     -- Whether who joins it may do less.
     forbids INTEGER NOT NULL,
     PRIMARY KEY (tenant, name)
+) STRICT;
+
 -- Limits: see spec/limits.md. A tenant's, as JSON.
 CREATE TABLE limit_set (
     tenant TEXT PRIMARY KEY,

@@ -104,6 +104,12 @@ fn read_elsewhere(url: &url::Url, body: &[u8]) -> Vec<(&'static str, Value)> {
     });
     let count = member(&body, "order").and_then(|order| member(order, "count")).and_then(|count| count.get::<f64>());
     let exact = |number: f64| number.round() as i64;
+    // By its shortest text: multiplied, a number of 15 digits is no longer exact.
+    let scaled = |number: f64| {
+        let text = number.to_string();
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        format!("{whole}{fraction:0<4}").parse::<i64>().unwrap()
+    };
     [
         ("room", Some(Value::String(room.into()))),
         ("page", all("page").first().map(|page| Value::Integer(page.parse().unwrap()))),
@@ -114,7 +120,7 @@ fn read_elsewhere(url: &url::Url, body: &[u8]) -> Vec<(&'static str, Value)> {
             member(&body, "tags")
                 .and_then(|tags| texts(array(tags).iter().map(|tag| tag.get::<String>().unwrap().clone()))),
         ),
-        ("price", price.map(|price| Value::Decimal(crate::token::Decimal::from_scaled(exact(price * 10_000.0))))),
+        ("price", price.map(|price| Value::Decimal(crate::token::Decimal::from_scaled(scaled(price))))),
         ("count", count.map(|count| Value::Integer(exact(*count)))),
         ("urgent", member(&body, "urgent").map(|urgent| Value::Boolean(*urgent.get::<bool>().unwrap()))),
     ]
