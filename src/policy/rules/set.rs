@@ -122,7 +122,7 @@ impl Policy {
     /// How deep brackets may stand in one another.
     pub const NESTING_MAX: usize = 32;
     /// The most signs of operators, and words `if`: `a.b && c` has three.
-    pub const SIGNS_MAX: usize = 400;
+    pub const SIGNS_MAX: usize = 80;
     /// The longest `@approval` or `@shadow` in bytes.
     pub const NOTE_BYTES_MAX: usize = 256;
 
@@ -306,7 +306,7 @@ fn statements(text: &str) -> Result<Vec<(usize, &str)>, InvalidSet> {
                     _ => {}
                 }
                 if signs > Policy::SIGNS_MAX {
-                    return Err(InvalidSet::at(first, "a policy has more than 400 operators and brackets: split it"));
+                    return Err(InvalidSet::at(first, "a policy has more than 80 operators and brackets: split it"));
                 }
                 if depth > Policy::NESTING_MAX {
                     return Err(InvalidSet::at(line, "brackets stand more than 32 deep in one another"));

@@ -80,14 +80,14 @@ fn every_size_has_a_bound() {
 fn what_fits_the_bounds_does_not_exhaust_a_threads_stack() {
     let with = |condition: String| format!("@id(\"a\") permit(principal, action, resource) when {{ {condition} }};");
     let worst = [
-        with(vec!["true"; 190].join(" && ")),
-        with(vec!["context.depth"; 180].join(" + ") + " == 1"),
-        with(format!("context{}", ".a".repeat(380))),
-        with(format!("context{}", "[\"a\"]".repeat(380))),
-        with("if true then true else ".repeat(340) + "true"),
-        with("!".repeat(380) + "true"),
-        with("-".repeat(380) + "1 == 1"),
-        with("true".to_owned() + &".contains(true)".repeat(190)),
+        with(vec!["true"; 37].join(" && ")),
+        with(vec!["context.depth"; 36].join(" + ") + " == 1"),
+        with(format!("context{}", ".a".repeat(75))),
+        with(format!("context{}", "[\"a\"]".repeat(75))),
+        with("if true then true else ".repeat(75) + "true"),
+        with("!".repeat(75) + "true"),
+        with("-".repeat(75) + "1 == 1"),
+        with("true".to_owned() + &".contains(true)".repeat(37)),
     ];
     let over = [vec!["true"; 1000].join(" && "), ".a".repeat(3900)];
     for text in over {
