@@ -141,6 +141,8 @@ impl Door {
     fn clean(&self, response: &mut Response<Incoming>, scrubber: Option<&Scrubber>, method: &Method) {
         let bodyless = method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
         let length = response.headers().get(CONTENT_LENGTH).filter(|_| bodyless).cloned();
+        // The reason phrase among them: the service's own text, which the library would pass on.
+        response.extensions_mut().clear();
         let headers = response.headers_mut();
         clean_response(headers);
         headers.remove(NONCE_HEADER);

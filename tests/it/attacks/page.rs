@@ -89,7 +89,7 @@ fn exists(name: &str, tests: &BTreeSet<String>) -> bool {
     let unit = name.starts_with("writ::").then(|| name.replace("::tests::", "::"));
     tests.contains(name)
         || unit.is_some_and(|unit| tests.contains(&unit))
-        || tests.contains(&format!("{module}::sqlite::{test}"))
+        || ["sqlite", "on_sqlite"].iter().any(|store| tests.contains(&format!("{module}::{store}::{test}")))
 }
 
 /// The tests of this binary by its own word, and those of the library (`writ::…`) and of `tests/chaos` by their sources.

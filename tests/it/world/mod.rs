@@ -134,7 +134,8 @@ impl World {
         writ(dir.path(), &["init", ".", "--listen", &listen, "--store-file", "store", "--save-secret"]).ok();
         let metrics = [("authority", free_address()), ("edge", free_address())];
         let written = fs::read_to_string(dir.path().join("writ.toml")).unwrap();
-        let settings = format!("metrics_listen = \"{}\"\n{written}{settings}", metrics[0].1);
+        let table = format!("[authority]\nmetrics_listen = \"{}\"\n", metrics[0].1);
+        let settings = written.replacen("[authority]\n", &table, 1) + settings;
         fs::write(dir.path().join("writ.toml"), settings).unwrap();
         // All that can be logged, since it is searched for secrets.
         let logging = ["--log", "trace"];
