@@ -14,7 +14,10 @@ use crate::token::{Argument, Capability, Path};
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a change is written a moment after it is made: nobody keeps many")]
+#[cfg_attr(
+    feature = "server",
+    expect(clippy::large_enum_variant, reason = "a change is written a moment after it is made: nobody keeps many")
+)]
 pub enum Event {
     /// An edge decided about a request. Written before anything is forwarded.
     Decision(Box<Decision>),
