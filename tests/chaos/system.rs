@@ -430,7 +430,15 @@ fn writ(dir: &Path, args: &[&str], input: &str) {
 
 /// A loopback address that was free a moment ago.
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    // Below the ports that the system gives away by itself, and each once: nobody takes it before the process that is told it.
+    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 160).unwrap() * 100;
+    loop {
+        let port = 16_000 + (first + TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 16_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 pub(crate) fn elapsed(since: Monotonic) -> Duration {
