@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::audit::Actor;
-use crate::authority::{Authority, AuthorityError, change_with};
+use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
-use crate::id::{LimitName, OperatorName, TenantName};
+use crate::id::{LimitName, TenantName};
 use crate::policy::limit::{Ask, Limit, Limits};
 use crate::store::{CountedSoFar, Drawing, Edge};
 use crate::wire::{ASKS_MAX, LimitsReply, LimitsRequest};
@@ -62,21 +59,6 @@ impl Authority {
             }
         }
         Ok(LimitsReply { answers })
-    }
-
-    /// Replaces a tenant's limits. Answers the version of the settings that holds them.
-    pub async fn put_limits(
-        &self,
-        by: &OperatorName,
-        tenant: &TenantName,
-        limits: &Limits,
-    ) -> Result<u64, AuthorityError> {
-        let detail =
-            json!({ "limits": limits.iter().map(|limit| format!("{}: {limit}", limit.name())).collect::<Vec<_>>() });
-        let event = change_with(Actor::Operator(by.clone()), "limits.put", tenant, Some(tenant), detail);
-        let version = self.store.put_limits(tenant, limits, self.now(), &event).await?;
-        self.reload().await?;
-        Ok(version)
     }
 
     /// A tenant's limits.

@@ -41,17 +41,24 @@ impl Authority {
         // Expect safety: the form of a document holds text, numbers and lists only.
         let json = serde_json::to_string(document).expect("a document's form is JSON");
         let set = PolicySet::parse(document.clone())?;
-        let detail =
-            json!({ "policies": set.policies().len(), "sha256": hex::encode(crate::key::sha256(json.as_bytes())) });
+        let limits: Vec<_> = document.limit.iter().map(|limit| format!("{}: {limit}", limit.name())).collect();
+        let sha256 = hex::encode(crate::key::sha256(json.as_bytes()));
+        let detail = json!({ "policies": set.policies().len(), "limits": limits, "sha256": sha256 });
         let event = change_with(Actor::Operator(by.clone()), "policy.put", tenant, Some(tenant), detail);
         let groups: Vec<_> =
             set.groups().iter().map(|(group, used)| (group.clone(), *used == GroupUse::Forbids)).collect();
         let mut attempts = 1;
         let (stored, settings) = loop {
             let published = self.refreshed().await?;
-            self.check_policies(&set, &published.services_of(tenant), published.limits(tenant))?;
-            let new =
-                NewPolicies { tenant, document: &json, groups: groups.clone(), author: by, checked: published.version };
+            self.check_policies(&set, &published.services_of(tenant), &document.limit)?;
+            let new = NewPolicies {
+                tenant,
+                document: &json,
+                groups: groups.clone(),
+                limits: &document.limit,
+                author: by,
+                checked: published.version,
+            };
             match self.store.put_policies(&new, self.now(), &event).await {
                 Err(StoreError::Overtaken) if attempts < ATTEMPTS => attempts += 1,
                 done => break done?,
@@ -89,14 +96,12 @@ impl Authority {
         &self,
         set: &PolicySet,
         services: &[Service],
-        limits: Option<&Limits>,
+        limits: &Limits,
     ) -> Result<(), AuthorityError> {
         Rules::compile(0, 0, set.clone())?;
-        match self
-            .policy_findings(set, services, limits)
-            .into_iter()
-            .find(|finding| finding.severity == Severity::Error)
-        {
+        let schema = self.schema(services, limits);
+        schema.check_limits(limits)?;
+        match findings(&schema, set).into_iter().find(|finding| finding.severity == Severity::Error) {
             None => Ok(()),
             Some(Finding { line, policy, message, .. }) => {
                 Err(InvalidSet { policy: Some(policy), line: Some(line), message: message.into() }.into())
@@ -104,17 +109,9 @@ impl Authority {
         }
     }
 
-    /// What is to be said about a set, given the tenant's services and limits.
-    pub(super) fn policy_findings(
-        &self,
-        set: &PolicySet,
-        services: &[Service],
-        limits: Option<&Limits>,
-    ) -> Vec<Finding> {
-        let limits = limits.map(Facts::limits_of).unwrap_or_default();
-        let facts = Facts { claims: self.providers.policy_claims(), limits };
-        let schema = Schema::of(services, facts);
-        schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)))
+    /// What policies may name, given the tenant's services and the limits that count with them.
+    fn schema(&self, services: &[Service], limits: &Limits) -> Schema {
+        Schema::of(services, Facts { claims: self.providers.policy_claims(), limits: Facts::limits_of(limits) })
     }
 
     /// What is to be said about a document, without storing it. An error where it is no set at all.
@@ -122,7 +119,9 @@ impl Authority {
         let set = PolicySet::parse(document.clone())?;
         Rules::compile(0, 0, set.clone())?;
         let published = self.refreshed().await?;
-        Ok(self.policy_findings(&set, &published.services_of(tenant), published.limits(tenant)))
+        let schema = self.schema(&published.services_of(tenant), &document.limit);
+        schema.check_limits(&document.limit)?;
+        Ok(findings(&schema, &set))
     }
 
     /// Refuses a change of a service that the tenant's set does not fit: `service` is what it becomes, `None` if it goes.
@@ -139,12 +138,17 @@ impl Authority {
         let mut services = published.services_of(tenant);
         services.retain(|known| known.name() != name);
         services.extend(service.cloned());
-        self.check_policies(rules.set(), &services, published.limits(tenant)).map_err(|error| match error {
+        let limits = published.limits(tenant).cloned().unwrap_or_default();
+        self.check_policies(rules.set(), &services, &limits).map_err(|error| match error {
             AuthorityError::Policy(invalid) => AuthorityError::PolicyNeedsService(name.clone(), invalid),
             other => other,
         })?;
         Ok(stored.version)
     }
+}
+
+fn findings(schema: &Schema, set: &PolicySet) -> Vec<Finding> {
+    schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)))
 }
 
 impl Published {

@@ -211,9 +211,10 @@ impl Door {
         });
         account.what = whats.next();
         account.also = whats.collect();
-        let (needs, used) = self.counts(settings, live.chain(), &asked.operations).await?;
-        // The settings and the time of now: a body may have taken long to come, and a check may be about the time.
+        // The settings and the time of now: a body may have taken long to come, and a check may be about the time. Policies
+        // and limits are of one version.
         let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
+        let (needs, used) = self.counts(&settings, live.chain(), &asked.operations).await?;
         let rules = settings.rules.of(&live.chain().authority().tenant);
         let rules = rules.map_err(|invalid| Denial::policy_unreadable(invalid.to_string()))?;
         let facts = Facts {

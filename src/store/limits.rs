@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::{LimitName, TenantName};
 use crate::policy::limit::{Allotted, Ask, Limits};
@@ -43,16 +42,7 @@ pub struct CountedSoFar {
 /// What tenants' limits are.
 #[async_trait]
 pub trait LimitSets: Send + Sync {
-    /// Replaces a tenant's limits; answers the catalog's new version.
-    async fn put_limits(
-        &self,
-        tenant: &TenantName,
-        limits: &Limits,
-        at: Timestamp,
-        event: &Change,
-    ) -> Result<u64, StoreError>;
-
-    /// Every tenant's limits, by tenant.
+    /// Every tenant's limits, by tenant: those of its newest policy set.
     async fn limit_sets(&self) -> Result<Vec<(TenantName, Limits)>, StoreError>;
 }
 

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::{Group, OperatorName, TenantName};
+use crate::policy::limit::Limits;
 use crate::store::StoreError;
 
 /// A policy set that is to become its tenant's newest.
@@ -16,6 +17,8 @@ pub struct NewPolicies<'a> {
     pub document: &'a str,
     /// The groups that it asks for, each once, and whether who joins it may do less.
     pub groups: Vec<(Group, bool)>,
+    /// Its limits, which become the tenant's.
+    pub limits: &'a Limits,
     /// Who wrote it.
     pub author: &'a OperatorName,
     /// The catalog's version that it was checked with.
@@ -43,7 +46,7 @@ pub struct StoredPolicies {
 /// Policy sets.
 #[async_trait]
 pub trait Policies: Send + Sync {
-    /// Adds a version, which counts from then on; answers it, and the catalog's new version.
+    /// Adds a version, which counts from then on, and with it its limits; answers it, and the catalog's new version.
     ///
     /// `Overtaken`, and nothing changed, if the catalog is no longer at the version that it was checked with.
     async fn put_policies(

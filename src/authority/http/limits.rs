@@ -7,9 +7,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Administrator, Body, OfTenant, Params, Reader};
+use super::extract::{OfTenant, Params, Reader};
 use super::problem::Problem;
-use super::services::CatalogVersion;
 use crate::authority::limits::CountStatus;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Timestamp;
@@ -70,36 +69,22 @@ impl From<CountStatus> for CountView {
 }
 
 /// A tenant's limits.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LimitsBody {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LimitsView {
     /// The limits, as `spec/limits.md` defines them: all of them.
     #[schema(value_type = Vec<serde_json::Value>)]
     limit: Limits,
 }
 
-/// Replaces a tenant's limits. What was counted stays counted where a limit's name, measure and window stay.
-#[utoipa::path(put, path = "/v1/limits", tag = "policies", security(("operator" = ["admin"])), params(OfTenant), request_body = LimitsBody,
-    responses((status = 200, body = CatalogVersion), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn put(
-    State(authority): State<Arc<Authority>>,
-    Administrator(by): Administrator,
-    Params(of): Params<OfTenant>,
-    Body(body): Body<LimitsBody>,
-) -> Result<Json<CatalogVersion>, AuthorityError> {
-    let version = authority.put_limits(&by, &of.tenant(), &body.limit).await?;
-    Ok(Json(CatalogVersion { version }))
-}
-
-/// A tenant's limits.
+/// A tenant's limits: those of its policy set in force.
 #[utoipa::path(get, path = "/v1/limits", tag = "policies", security(("operator" = ["reader"])), params(OfTenant),
-    responses((status = 200, body = LimitsBody), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = LimitsView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(
     State(authority): State<Arc<Authority>>,
     _by: Reader,
     Params(of): Params<OfTenant>,
-) -> Result<Json<LimitsBody>, AuthorityError> {
-    Ok(Json(LimitsBody { limit: authority.limits(&of.tenant()).await? }))
+) -> Result<Json<LimitsView>, AuthorityError> {
+    Ok(Json(LimitsView { limit: authority.limits(&of.tenant()).await? }))
 }
 
 /// How much of a tenant's limits is used now, at most 1,000 counts by limit and key. What nobody has used is not listed.

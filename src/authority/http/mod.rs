@@ -166,7 +166,7 @@ fn routes() -> OpenApiRouter<Arc<Authority>> {
         .routes(routes!(scim::groups::list, scim::groups::add))
         .routes(routes!(scim::groups::search))
         .routes(routes!(scim::groups::show, scim::groups::replace, scim::groups::patch, scim::groups::remove))
-        .routes(routes!(limits::show, limits::put))
+        .routes(routes!(limits::show))
         .routes(routes!(limits::list))
         .routes(routes!(relying::add, relying::list))
         .routes(routes!(relying::remove))

@@ -52,7 +52,8 @@ impl CheckArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::read(&self.files)?;
         let set = parsed(&source)?;
-        let schema = self.known.schema(&source).await?;
+        let schema = self.known.schema(Some(&source)).await?;
+        schema.check_limits(&source.document.limit)?;
         let mut findings = schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)));
         let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);
         if is_valid {

@@ -1,6 +1,6 @@
 //! `writ policy diff OLD NEW --against audit`: which recorded calls would come out differently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use crate::cli::output::{bad, doubtful, good, plain_line, strong};
 use crate::cli::request::encoded;
 use crate::cli::time::{moment, parse_past};
 use crate::clock::Timestamp;
+use crate::id::LimitName;
+use crate::policy::limit::{Limit, Limits};
 use crate::policy::rules::explain::Decided;
 use crate::policy::rules::replay::recorded;
 use crate::policy::rules::{Rules, Schema};
@@ -61,12 +63,24 @@ struct Changed {
     request: String,
 }
 
+/// A limit that is not the same.
+#[derive(Debug, Serialize)]
+struct ChangedLimit {
+    limit: LimitName,
+    /// What it counted, if it was there.
+    was: Option<Limit>,
+    /// What it would count, if it stays.
+    is: Option<Limit>,
+}
+
 #[derive(Debug, Default, Serialize)]
 struct Report {
     /// Calls that policies were asked about.
     calls: usize,
     same: usize,
     changed: Vec<Changed>,
+    /// The limits that are not the same.
+    limits: Vec<ChangedLimit>,
     /// Calls about which the record does not say enough.
     unknown: usize,
     /// Calls that were denied before policies are asked.
@@ -79,9 +93,10 @@ impl DiffArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let old = self.source(&self.old).await?;
         let new = self.source(&self.new).await?;
-        let mut schema = self.known.schema(&old).await?;
+        let limits = limits_changed(&old.document.limit, &new.document.limit);
+        let mut schema = self.known.schema(Some(&old)).await?;
         let old = rules(&old, &schema)?;
-        schema = self.known.schema(&new).await?;
+        schema = self.known.schema(Some(&new)).await?;
         let new = rules(&new, &schema)?;
         let since = parse_past(&self.since, context.now())?;
         let records = if self.against == Path::new("audit") {
@@ -89,7 +104,7 @@ impl DiffArgs {
         } else {
             exported(&self.against, since)?
         };
-        let report = compared(&records, &old, &new, &schema);
+        let report = Report { limits, ..compared(&records, &old, &new, &schema) };
         context.out.result(&report, || told(&report))
     }
 
@@ -133,6 +148,15 @@ fn exported(path: &Path, since: Timestamp) -> Result<Vec<Record>, Failure> {
         records.extend(line.record.filter(|record| record.at >= since));
     }
     Ok(records)
+}
+
+fn limits_changed(old: &Limits, new: &Limits) -> Vec<ChangedLimit> {
+    let names: BTreeSet<&LimitName> = old.iter().chain(new).map(Limit::name).collect();
+    let change = |name: &LimitName| {
+        let (was, is) = (old.named(name), new.named(name));
+        (was != is).then(|| ChangedLimit { limit: name.clone(), was: was.cloned(), is: is.cloned() })
+    };
+    names.into_iter().filter_map(change).collect()
 }
 
 fn compared(records: &[Record], old: &Rules, new: &Rules, schema: &Schema) -> Report {
@@ -201,6 +225,11 @@ fn told(report: &Report) -> String {
             strong(plain_line(agent)),
             plain_line(operation)
         ));
+    }
+    for ChangedLimit { limit, was, is } in &report.limits {
+        let json = |limit: &Limit| serde_json::to_string(limit).unwrap_or_default();
+        let shown = |limit: &Option<Limit>| limit.as_ref().map_or_else(|| "none".to_owned(), json);
+        lines.push(format!("limit {}: {} -> {}", strong(limit), shown(was), shown(is)));
     }
     let Report { calls, same, unknown, not_asked, .. } = report;
     let changed: usize = report.changed.iter().map(|changed| changed.calls).sum();

@@ -45,7 +45,7 @@ impl DraftArgs {
             return Err(Failure::usage(format!("say it in at most {WANTED_BYTES_MAX} bytes")));
         }
         let Some(endpoint) = &self.endpoint else { return self.nearest(context) };
-        let schema = self.known.schema(&Source::of_text("")).await?;
+        let schema = self.known.schema(None).await?;
         let fetcher = Fetcher::new(&TrustedRoots::web(), true);
         let request = asked(&self.model, &self.wanted, &schema).to_string();
         let answer = fetcher.endpoint(endpoint)?.poll(self.authorization()?, request).await?;

@@ -75,7 +75,7 @@ pub(crate) struct ExplainArgs {
 impl ExplainArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::read_or_stored(&self.files, &self.known.operator).await?;
-        let schema = self.known.schema(&source).await?;
+        let schema = self.known.schema(Some(&source)).await?;
         let rules = rules(&source, &schema)?;
         let asked: Vec<Situation> = match &self.record {
             Some(id) => of_record(&self.known.operator.open()?, id, &schema).await?,

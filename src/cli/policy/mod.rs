@@ -10,10 +10,9 @@ use crate::catalog::builtin::{BUILTIN, Builtin};
 use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
-use crate::cli::operate::of_tenant;
+use crate::cli::operate::limit::limits_of;
 use crate::cli::remote::OperatorArgs;
 use crate::cli::request::encoded;
-use crate::policy::limit::Limits;
 use crate::policy::rules::{Facts, PolicySet, Rules, Schema, Type};
 
 mod check;
@@ -91,7 +90,7 @@ impl PolicyCommand {
             Self::Template(command) => command.run(&context),
             Self::Draft(args) => args.run(&context).await,
             Self::Schema(args) => {
-                let schema = args.known.schema(&Source::of_text("")).await?;
+                let schema = args.known.schema(None).await?;
                 context.out.raw(schema.text()?.trim_end())
             }
             Self::Put(args) => args.run(&context).await,
@@ -108,26 +107,16 @@ impl Known {
         self.services.is_empty() && self.builtin.is_empty()
     }
 
-    /// What the policies of `source` may name.
-    async fn schema(&self, source: &Source) -> Result<Schema, Failure> {
+    /// What the policies of `source` may name; without one, those of the tenant.
+    async fn schema(&self, source: Option<&Source>) -> Result<Schema, Failure> {
         let services = if self.is_remote() { self.remote().await? } else { self.local()? };
-        let limits = match &source.limits {
-            Some(limits) => Facts::limits_of(limits),
-            None if self.is_remote() => Facts::limits_of(&self.remote_limits().await?),
+        let limits = match source {
+            Some(source) => Facts::limits_of(&source.document.limit),
+            None if self.is_remote() => Facts::limits_of(&limits_of(&self.operator.open()?).await?),
             None => BTreeMap::new(),
         };
         let claims: BTreeMap<Box<str>, Type> = self.claims.iter().cloned().collect();
         Ok(Schema::of(&services, Facts { claims, limits }))
-    }
-
-    async fn remote_limits(&self) -> Result<Limits, Failure> {
-        #[derive(serde::Deserialize)]
-        struct Answer {
-            limit: Limits,
-        }
-        let remote = self.operator.open()?;
-        let answer: Answer = remote.fetch(&of_tenant(&remote, "/v1/limits", &[])).await?;
-        Ok(answer.limit)
     }
 
     async fn remote(&self) -> Result<Vec<Service>, Failure> {
@@ -161,6 +150,7 @@ impl Known {
 /// A set that may be loaded, ready to decide; what is wrong with it otherwise.
 fn rules(source: &Source, schema: &Schema) -> Result<Rules, Failure> {
     let set = parsed(source)?;
+    schema.check_limits(&source.document.limit)?;
     let findings = schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)));
     match findings.iter().find(|finding| finding.severity == crate::policy::rules::Severity::Error) {
         Some(error) => Err(Failure::new(source.told(error))),

@@ -8,16 +8,14 @@ use super::stored;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
 use crate::cli::output::plain_line;
+use crate::cli::operate::limit::limits_of;
 use crate::cli::remote::OperatorArgs;
-use crate::policy::limit::Limits;
 use crate::policy::rules::{Document, Finding};
 
 /// A document, and where its lines stand.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) document: Document,
-    /// The limits beside the policies, if they are there: what `context.used` may name.
-    pub(super) limits: Option<Limits>,
     /// Where each file's text begins: the first line in the document, the file, and that line's number in the file.
     places: Vec<(usize, PathBuf, usize)>,
 }
@@ -53,8 +51,6 @@ impl Source {
                 source.add(path, &read_text(path)?, 1);
             }
         }
-        let told = |error: toml::de::Error| Failure::from(error).during("the limits beside the policies");
-        source.limits = settings.remove("limit").map(Limits::deserialize).transpose().map_err(told)?;
         settings.insert("policy".to_owned(), toml::Value::String(source.document.policy.to_string()));
         source.document = Document::deserialize(toml::Value::Table(settings))
             .map_err(|error| Failure::from(error).during("the settings beside the policies"))?;
@@ -63,11 +59,7 @@ impl Source {
 
     /// A text that is in no file.
     pub(super) fn of_text(text: &str) -> Self {
-        Self {
-            document: Document { policy: text.into(), ..Document::grants_decide() },
-            limits: None,
-            places: Vec::new(),
-        }
+        Self { document: Document { policy: text.into(), ..Document::grants_decide() }, places: Vec::new() }
     }
 
     /// Reads `paths`, or where there are none, the set in force at the authority.
@@ -75,7 +67,11 @@ impl Source {
         if !paths.is_empty() {
             return Self::read(paths);
         }
-        Ok(Self { document: stored::document(&operator.open()?, None).await?, limits: None, places: Vec::new() })
+        let remote = operator.open()?;
+        let document = stored::document(&remote, None).await?;
+        // Those that count, also where they were stored before they stood in sets.
+        let limit = limits_of(&remote).await?;
+        Ok(Self { document: Document { limit, ..document }, places: Vec::new() })
     }
 
     fn add(&mut self, file: &Path, text: &str, line: usize) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use http::Method;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::source::Source;
@@ -11,6 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::operate::{list, of_tenant, text, when};
 use crate::cli::output::{good, plain, plain_line, strong};
 use crate::cli::remote::{OperatorArgs, Remote};
+use crate::policy::limit::Limits;
 use crate::policy::rules::Document;
 
 /// `writ policy put`
@@ -29,6 +31,9 @@ pub(crate) struct ShowArgs {
     /// Another version than the one in force.
     #[arg(long, value_name = "NUMBER")]
     version: Option<u64>,
+    /// The whole document, with zone and limits, as `writ policy put` takes it.
+    #[arg(long)]
+    toml: bool,
     #[command(flatten)]
     operator: OperatorArgs,
 }
@@ -59,11 +64,18 @@ impl PutArgs {
 
 impl ShowArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let shown = stored(&self.operator.open()?, self.version).await?;
+        let remote = self.operator.open()?;
+        if self.toml {
+            let document = document(&remote, self.version).await?;
+            return context.out.raw(toml::to_string_pretty(&document)?.trim_end());
+        }
+        let shown = stored(&remote, self.version).await?;
         context.out.result(&shown, || {
             let document = &shown["document"];
-            let head = format!("// version {}, zone {}", shown["version"], plain_line(&text(document, "zone")));
-            format!("{head}\n{}", plain(text(document, "policy").trim_end()))
+            let mut lines = vec![format!("// version {}, zone {}", shown["version"], plain_line(&text(document, "zone")))];
+            lines.extend(limits_told(&document["limit"]));
+            lines.push(plain(text(document, "policy").trim_end()).to_string());
+            lines.join("\n")
         })
     }
 }
@@ -91,6 +103,15 @@ impl RollbackArgs {
         let remote = self.operator.open()?;
         let document = document(&remote, Some(self.version)).await?;
         put(context, &remote, &document).await
+    }
+}
+
+/// Limits, as comments.
+fn limits_told(limits: &Value) -> Vec<String> {
+    match Limits::deserialize(limits) {
+        Ok(limits) => limits.iter().map(|limit| format!("// limit {}: {limit}", limit.name())).collect(),
+        // None, or of another version of writ.
+        Err(_) => Vec::new(),
     }
 }
 

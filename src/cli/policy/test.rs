@@ -27,7 +27,7 @@ pub(crate) struct TestArgs {
 impl TestArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let source = Source::read(&self.files)?;
-        let schema = self.known.schema(&source).await?;
+        let schema = self.known.schema(Some(&source)).await?;
         let rules = rules(&source, &schema)?;
         let files = if self.cases.is_empty() { Source::cases_of(&self.files) } else { self.cases };
         if files.is_empty() {

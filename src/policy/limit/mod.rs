@@ -171,6 +171,16 @@ impl Limit {
         self.window
     }
 
+    /// The service whose requests it counts; `None` for every one's.
+    pub const fn service(&self) -> Option<&ServiceName> {
+        self.service.as_ref()
+    }
+
+    /// The action that it counts, with everything below it.
+    pub const fn action(&self) -> &Path {
+        &self.action
+    }
+
     /// The argument whose sum it bounds; `None` if it counts calls.
     pub fn sum(&self) -> Option<&str> {
         match &self.measure {

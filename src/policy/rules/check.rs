@@ -7,9 +7,12 @@ use cedar_policy::{Policy, PolicyId, PolicySet, ValidationError, ValidationMode,
 use serde::Serialize;
 
 use crate::id::is_deceptive;
+use crate::policy::limit::{Limit, Limits};
 use crate::policy::rules::expression::attributes;
 use crate::policy::rules::names;
+use crate::policy::rules::nearest::nearest;
 use crate::policy::rules::schema::Schema;
+use crate::policy::rules::set::InvalidSet;
 
 /// Something that its author should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,6 +72,37 @@ impl Schema {
         findings.sort();
         findings.dedup();
         findings
+    }
+
+    /// Refuses limits of which one would count nothing, or could never be counted: what it names does not exist.
+    pub fn check_limits(&self, limits: &Limits) -> Result<(), InvalidSet> {
+        match limits.iter().find_map(|limit| Some((limit.name(), self.amiss(limit)?))) {
+            None => Ok(()),
+            Some((name, what)) => Err(InvalidSet::whole(format!("limit `{name}`: {what}"))),
+        }
+    }
+
+    /// What is wrong with a limit.
+    fn amiss(&self, limit: &Limit) -> Option<String> {
+        let counted: Vec<&str> = match limit.service() {
+            None => self.actions().collect(),
+            Some(service) => {
+                let group = format!("{service}:{}", limit.action());
+                let counted: Vec<_> = self.actions().filter(|action| self.is_in(action, &group)).collect();
+                if counted.is_empty() {
+                    let near = self.nearest_action(&group).map(|near| format!(", did you mean `{near}`?"));
+                    return Some(format!("no service does `{group}`{}", near.unwrap_or_default()));
+                }
+                counted
+            }
+        };
+        let sum = limit.sum()?;
+        let arguments = || counted.iter().flat_map(|action| self.arguments(action)).map(|(name, _)| name);
+        if arguments().any(|name| name == sum) {
+            return None;
+        }
+        let near = nearest(sum, arguments()).map(|near| format!(", did you mean `{near}`?"));
+        Some(format!("no call that it counts has the argument `{}`{}", crate::id::shown(sum), near.unwrap_or_default()))
     }
 
     /// What Cedar's validator says about policies that name the same, once for each place, without what is said in `known`

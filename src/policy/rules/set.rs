@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Group, PolicyName, is_deceptive};
 use crate::policy::Grant;
+use crate::policy::limit::Limits;
 
 /// A policy set as it is written, stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Document {
     pub zone: Box<str>,
     /// The policies, as Cedar text.
     pub policy: Box<str>,
+    /// The limits: all that the tenant has. A set without any reads as it did before there were some in sets.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limit: Limits,
 }
 
 fn utc() -> Box<str> {
@@ -33,7 +37,11 @@ impl Document {
 
     /// The set of a tenant that never stored one: what a writ allows is allowed.
     pub fn grants_decide() -> Self {
-        Self { zone: utc(), policy: "@id(\"grants-decide\")\npermit(principal, action, resource);\n".into() }
+        Self {
+            zone: utc(),
+            policy: "@id(\"grants-decide\")\npermit(principal, action, resource);\n".into(),
+            limit: Limits::default(),
+        }
     }
 }
 

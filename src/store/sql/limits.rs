@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 
 use super::{SqlStore, Write};
-use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::{LimitName, TenantName};
 use crate::key::sha256;
@@ -65,20 +64,6 @@ async fn draw(
 
 #[async_trait]
 impl LimitSets for SqlStore {
-    async fn put_limits(
-        &self,
-        tenant: &TenantName,
-        limits: &Limits,
-        at: Timestamp,
-        event: &Change,
-    ) -> Result<u64, StoreError> {
-        let mut write = self.write().await?;
-        write.set_limits(tenant, limits)?;
-        let version = write.catalog_changes();
-        write.commit(at, event).await?;
-        Ok(version)
-    }
-
     async fn limit_sets(&self) -> Result<Vec<(TenantName, Limits)>, StoreError> {
         let rows = self.read("SELECT tenant, json FROM limit_set ORDER BY tenant", Vec::new()).await?;
         read_all(rows, "limit_set", |row| Ok((row.parse()?, row.json()?)))

@@ -47,6 +47,7 @@ impl Policies for SqlStore {
             let sql = "INSERT INTO policy_group (tenant, name, forbids) VALUES ($1, $2, $3)";
             write.change(sql, vec![text(new.tenant), text(group), Value::Bool(*forbids)]);
         }
+        write.set_limits(new.tenant, new.limits)?;
         let catalog = write.catalog_changes();
         write.commit(at, event).await?;
         let stored = StoredPolicies {

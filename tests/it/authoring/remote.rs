@@ -56,6 +56,42 @@ fn a_set_is_stored_shown_asked_and_rolled_back_and_an_invalid_one_changes_nothin
 }
 
 #[test]
+fn limits_come_and_go_with_the_set_that_holds_them() {
+    let (dir, url, _authority) = start();
+    let path = dir.path();
+    let run = |args: &[&str]| operate(path, &url, &[&["policy"], args].concat());
+    let limits = || operate(path, &url, &["limit", "show"]).ok();
+    fs::write(path.join("all.cedar"), "@id(\"all\")\npermit(principal, action, resource);\n").unwrap();
+    fs::create_dir(path.join("few")).unwrap();
+    let few = "@id(\"few\")\npermit(principal, action, resource) when { !(context.used has reads) || context.used.reads < 4 };\n";
+    fs::write(path.join("few/few.cedar"), few).unwrap();
+    assert!(run(&["put", "few"]).refused(1).contains("reads"), "a limit that is in no set");
+
+    let limit = "[[limit]]\nname = \"reads\"\nper = \"agent\"\nservice = \"github\"\naction = \"issues/read\"\nwindow = \"1h\"\ncalls = 5\n";
+    fs::write(path.join("few/limits.toml"), limit).unwrap();
+    run(&["check", "few"]).ok();
+    assert!(run(&["put", "few"]).ok().contains("stored version 1"));
+    assert!(run(&["show"]).ok().contains("// limit reads: 5 calls per agent in 1h"));
+    assert!(limits().contains("name = \"reads\""));
+
+    fs::write(path.join("whole.toml"), run(&["show", "--toml"]).ok()).unwrap();
+    assert!(!run(&["diff", "few", "whole.toml"]).ok().contains("limit reads"));
+    assert!(run(&["diff", "stored", "all.cedar"]).ok().contains("limit reads: {"));
+    run(&["put", "all.cedar"]).ok();
+    assert!(!limits().contains("reads"));
+    assert!(run(&["put", "whole.toml"]).ok().contains("stored version 3"));
+    assert!(limits().contains("name = \"reads\""));
+    run(&["rollback", "2"]).ok();
+    assert!(!limits().contains("reads"));
+
+    fs::write(path.join("few/limits.toml"), limit.replace("issues/read", "isues/read")).unwrap();
+    for command in ["check", "put"] {
+        let said = run(&[command, "few"]).refused(1);
+        assert!(said.contains("limit `reads`") && said.contains("github:issues/read"), "{said}");
+    }
+}
+
+#[test]
 fn grants_that_no_policy_lets_through_are_told() {
     let (dir, url, _authority) = start();
     let path = dir.path();

@@ -5,6 +5,7 @@
 
 mod counts;
 mod processes;
+mod set;
 mod wire;
 
 use std::sync::Arc;
@@ -53,6 +54,13 @@ fn bank(address: std::net::SocketAddr, more: &str) -> Value {
     serde_json::to_value(Service::from_toml(&text).unwrap()).unwrap()
 }
 
+const ALL: &str = "@id(\"all\") permit(principal, action, resource);";
+
+/// A policy set with these limits.
+fn set(policy: &str, limits: &Value) -> Value {
+    json!({ "policy": policy, "limit": limits })
+}
+
 /// An authority, a service, edges, and an agent with a writ for all of the service.
 pub(crate) struct Stage {
     pub(crate) test: TestAuthority,
@@ -97,12 +105,19 @@ impl Stage {
         Edge { running, _dir: dir }
     }
 
-    /// Replaces the tenant's limits; every edge knows them then.
+    /// Replaces the tenant's limits by a set in which the writ decides; every edge knows them then.
     pub(crate) async fn limits(&self, limits: Value) {
-        let put = self.test.put("/v1/limits", json!({ "limit": limits })).await.ok();
+        self.set(ALL, limits).await;
+    }
+
+    /// Replaces the tenant's policies and limits; every edge knows them then.
+    pub(crate) async fn set(&self, policy: &str, limits: Value) {
+        let put = self.test.put("/v1/policies", set(policy, &limits));
+        let put = self.test.let_time_pass(put).await.ok();
         for edge in &self.edges {
             let knowledge = edge.running.knowledge();
-            eventually("the edge knows the limits", || knowledge.settings_version() == put["version"].as_u64()).await;
+            let version = put["receipt"]["settings"].as_u64();
+            eventually("the edge knows the set", || knowledge.settings_version() == version).await;
         }
     }
 

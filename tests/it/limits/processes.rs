@@ -51,8 +51,10 @@ async fn an_edge_that_is_killed_in_a_flood_lets_nobody_over_the_limit(kept: Kept
     world.operate(&["service", "add", "bank.toml"]).ok();
     let limit =
         format!("[[limit]]\nname = \"calls\"\nper = \"agent\"\nservice = \"bank\"\nwindow = \"31d\"\ncalls = {MAX}\n");
-    fs::write(world.dir().join("limits.toml"), &limit).unwrap();
-    world.operate(&["limit", "set", "limits.toml"]).ok();
+    fs::create_dir(world.dir().join("set")).unwrap();
+    fs::write(world.dir().join("set/limits.toml"), &limit).unwrap();
+    fs::write(world.dir().join("set/all.cedar"), "@id(\"all\")\npermit(principal, action, resource);\n").unwrap();
+    world.operate(&["policy", "put", "set"]).ok();
     assert!(world.operate(&["limit", "show"]).ok().contains("name = \"calls\""));
     crate::cli::writ(world.dir(), &["agent", "keygen", "--out", "planner.pem"]).ok();
     world.operate(&["agent", "register", "planner", "--key-file", "planner.pem"]).ok();

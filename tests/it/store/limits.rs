@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use writ::clock::{Clock as _, SystemClock, Timestamp};
 use writ::policy::limit::{Allotted, Ask, Bucket, Limits};
-use writ::store::Drawing;
+use writ::store::{Drawing, NewPolicies, StoreError};
 
-use super::make::{AT, LATER, change, changes, name};
+use super::make::{AT, LATER, change, name};
 use super::{Database, for_every_backend};
 
 for_every_backend!(
-    a_tenants_limits_are_replaced_and_edges_hear_of_it,
+    a_tenants_limits_are_those_of_its_newest_set,
     what_is_asked_is_how_it_is_afterwards,
     a_question_that_comes_late_or_again_changes_nothing,
     edges_that_draw_at_once_never_hold_more_than_the_bound,
@@ -33,19 +33,24 @@ async fn draw(db: &Database, drawing: &Drawing) -> Option<Allotted> {
     db.store.allot(std::slice::from_ref(drawing)).await.unwrap()[0]
 }
 
-async fn a_tenants_limits_are_replaced_and_edges_hear_of_it(db: &Database) {
+async fn a_tenants_limits_are_those_of_its_newest_set(db: &Database) {
     let of = |calls: u32| -> Limits {
         let limit = serde_json::json!({ "name": "mail", "per": "user", "window": "1h", "calls": calls });
         serde_json::from_value(serde_json::json!([limit])).unwrap()
     };
     assert_eq!(db.store.limit_sets().await.unwrap(), []);
-    let put = async |tenant: &str, limits: &Limits| {
-        db.store.put_limits(&name(tenant), limits, AT, &change("limits.put", tenant)).await.unwrap()
+    let put = async |tenant: &str, limits: &Limits, checked: u64| {
+        let (tenant, author) = (&name(tenant), &"olga".parse().unwrap());
+        let new = NewPolicies { tenant, document: "{}", groups: Vec::new(), limits, author, checked };
+        db.store.put_policies(&new, AT, &change("policy.put", tenant)).await.map(|(_, catalog)| catalog)
     };
-    assert_eq!((put("b", &of(1)).await, put("a", &of(2)).await, put("b", &of(3)).await), (1, 2, 3));
+    assert_eq!(put("b", &of(1), 0).await.unwrap(), 1);
+    assert_eq!(put("a", &of(2), 1).await.unwrap(), 2);
+    assert_eq!(put("b", &of(3), 2).await.unwrap(), 3);
+    assert!(matches!(put("a", &of(4), 2).await, Err(StoreError::Overtaken)));
     assert_eq!(db.store.limit_sets().await.unwrap(), [(name("a"), of(2)), (name("b"), of(3))]);
-    assert_eq!(db.store.catalog_version().await.unwrap(), 3);
-    assert_eq!(changes(&*db.store).await, ["limits.put b", "limits.put a", "limits.put b"]);
+    put("b", &Limits::default(), 3).await.unwrap();
+    assert_eq!(db.store.limit_sets().await.unwrap(), [(name("a"), of(2)), (name("b"), Limits::default())]);
 }
 
 async fn what_is_asked_is_how_it_is_afterwards(db: &Database) {

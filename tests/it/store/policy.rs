@@ -1,6 +1,7 @@
 //! Policy sets: versions, what each was checked with, and the groups that it asks for.
 
 use writ::clock::Timestamp;
+use writ::policy::limit::Limits;
 use writ::store::{NewPolicies, StoreError, StoredPolicies};
 
 use super::make::{AT, LATER, change, changes, name};
@@ -25,6 +26,7 @@ async fn put(
         tenant: &name(tenant),
         document,
         groups: groups.iter().map(|group| (group.parse().unwrap(), false)).collect(),
+        limits: &Limits::default(),
         author: &"olga".parse().unwrap(),
         checked,
     };

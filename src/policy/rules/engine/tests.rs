@@ -15,7 +15,7 @@ use crate::token::{Argument, Path, Value};
 const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
 
 fn rules_in(zone: &str, policy: &str) -> Rules {
-    let document = Document { zone: zone.into(), policy: policy.into() };
+    let document = Document { zone: zone.into(), policy: policy.into(), ..Document::grants_decide() };
     Rules::compile(1, 0, PolicySet::parse(document).unwrap()).unwrap()
 }
 
