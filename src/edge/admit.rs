@@ -27,11 +27,12 @@ use crate::id::ServiceName;
 use crate::key::sha256;
 use crate::policy::asked::Parts as Shown;
 use crate::policy::limit::Need;
-use crate::policy::{Approved, Asked, DenialReason, Denied, Facts, InvalidAsked, Permit, authorize};
+use crate::policy::rules::Rules;
+use crate::policy::{Approved, Asked, DenialReason, Denied, Facts, InvalidAsked, NotClear, Permit, authorize};
 use crate::revocation::LiveToken;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::verify::current;
-use crate::token::{Capability, Chain, HeldToken, Operations, RawToken, Value, VerifiedToken};
+use crate::token::{Capability, Chain, HeldToken, Operation, Operations, RawToken, Value, VerifiedToken};
 
 /// A request that is allowed, and all that is needed to forward it.
 pub(super) struct Admitted {
@@ -107,12 +108,18 @@ struct Consent<'a> {
     asked: &'a Asked,
 }
 
-impl Consent<'_> {
-    /// What it satisfies of a policy set: of the version that it was given under, and of no other.
-    fn under(&self, version: u64) -> Vec<Box<str>> {
-        if self.approved.policy_version() == version { self.approved.satisfies().to_vec() } else { Vec::new() }
-    }
+/// What a call will take of limits, and what was used of them before.
+struct Counted {
+    used: Used,
+    taking: Taking,
+}
 
+enum Taking {
+    Needs(Vec<Need>),
+    Reserved(Option<Reserved>),
+}
+
+impl Consent<'_> {
     /// The headers to send, if what would be sent now is to the last byte what was approved.
     fn covers(
         &self,
@@ -164,14 +171,16 @@ impl Door {
         let chain = coming.held.token().chain().clone();
         let asking = Asking { token: &coming.token, chain: &chain, request: account.request, asked: &asked, wish };
         let alive = || Ok(self.knowledge.check(&chain)?);
-        let approved = self.approvals.obtain(&asking, alive).await?;
+        // First, so that a call that meets a full limit leaves the approval as it is.
+        let counted = self.reserved_for(&chain, &asked);
+        let (approved, counted) = self.approvals.obtain(&asking, alive, counted).await?;
         account.approval = Some(approved.approval().handle);
 
         let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
         current(&chain, &settings.root_keys, &settings.expected, self.clock.now())?;
         let live = self.knowledge.admit(coming.held.clone())?;
         account.seq = live.seq();
-        let consent = Consent { approved: &approved, asked: &asked };
+        let consent = (Consent { approved: &approved, asked: &asked }, counted);
         match self.decide(live, &settings, coming, Some(consent), account).await {
             Ok(admitted) => Ok(admitted),
             Err(Undecided::Denied(denial)) => Err(denial),
@@ -180,13 +189,23 @@ impl Door {
         }
     }
 
+    /// Reserves what a call takes that a person is asked about, under the policy set that asks.
+    async fn reserved_for(&self, chain: &Chain, asked: &Asked) -> Result<Counted, Denial> {
+        let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
+        let parts = asked.parts();
+        rules(&settings, chain, Some(parts.policy_version))?;
+        let Counted { used, taking } = self.counts(&settings, chain, &parts.operations).await?;
+        let reserved = self.reserved(&settings, chain, taking).await?;
+        Ok(Counted { used, taking: Taking::Reserved(reserved) })
+    }
+
     /// From a live token to a permit. With a person's consent: for exactly what the person saw, or nothing.
     async fn decide(
         &self,
         live: LiveToken,
         settings: &KnownSettings,
         coming: Coming,
-        consent: Option<Consent<'_>>,
+        consent: Option<(Consent<'_>, Counted)>,
         account: &mut Account,
     ) -> Result<Admitted, Undecided> {
         let (listed, target) = offered(settings, &live, &coming.target)?;
@@ -214,14 +233,17 @@ impl Door {
         // The settings and the time of now: a body may have taken long to come, and a check may be about the time. Policies
         // and limits are of one version.
         let settings = self.knowledge.settings().ok_or_else(Denial::no_settings)?;
-        let (needs, used) = self.counts(&settings, live.chain(), &asked.operations).await?;
-        let rules = settings.rules.of(&live.chain().authority().tenant);
-        let rules = rules.map_err(|invalid| Denial::policy_unreadable(invalid.to_string()))?;
+        let (consent, counted) = match consent {
+            None => (None, self.counts(&settings, live.chain(), &asked.operations).await?),
+            Some((consent, counted)) => (Some(consent), counted),
+        };
+        let approved = consent.map(|consent| consent.approved);
+        let rules = rules(&settings, live.chain(), approved.map(Approved::policy_version))?;
         let facts = Facts {
             now: self.clock.now(),
             source: Some(coming.source),
-            used,
-            approved: consent.map_or_else(Vec::new, |consent| consent.under(rules.version())),
+            used: counted.used,
+            approved: approved.map_or_else(Vec::new, |approved| approved.satisfies().to_vec()),
         };
         let permit = match authorize(live, asked.operations, &rules, &facts) {
             Ok(permit) => permit,
@@ -240,7 +262,7 @@ impl Door {
             }
         };
         account.policy = Some(permit.decided().clone());
-        let reserved = self.reserved(&settings, permit.token().chain(), needs).await?;
+        let reserved = self.reserved(&settings, permit.token().chain(), counted.taking).await?;
         drop(matched);
         let Coming { token, method, headers, .. } = coming;
         let (headers, body) = match consent {
@@ -271,27 +293,31 @@ impl Door {
         &self,
         settings: &KnownSettings,
         chain: &Chain,
-        operations: &Operations,
-    ) -> Result<(Vec<Need>, Used), Denial> {
-        let Some(limits) = settings.limits(&chain.authority().tenant) else { return Ok((Vec::new(), Vec::new())) };
+        operations: impl IntoIterator<Item = &Operation> + Clone,
+    ) -> Result<Counted, Denial> {
+        let uncounted = Counted { used: Vec::new(), taking: Taking::Reserved(None) };
+        let Some(limits) = settings.limits(&chain.authority().tenant) else { return Ok(uncounted) };
         let needs = limits.needs(chain.into(), operations, self.clock.now())?;
         if needs.is_empty() {
-            return Ok((needs, Vec::new()));
+            return Ok(uncounted);
         }
         let known = self.shares.known(&needs).await;
         known.map_err(|unlimited| Denial::unlimited(unlimited, limits, self.clock.now()))?;
         let used = self.shares.used(limits, &needs);
-        Ok((needs, used))
+        Ok(Counted { used, taking: Taking::Needs(needs) })
     }
 
     async fn reserved(
         &self,
         settings: &KnownSettings,
         chain: &Chain,
-        needs: Vec<Need>,
+        taking: Taking,
     ) -> Result<Option<Reserved>, Denial> {
-        let limits = settings.limits(&chain.authority().tenant).filter(|_| !needs.is_empty());
-        let Some(limits) = limits else { return Ok(None) };
+        let needs = match taking {
+            Taking::Needs(needs) => needs,
+            Taking::Reserved(reserved) => return Ok(reserved),
+        };
+        let Some(limits) = settings.limits(&chain.authority().tenant) else { return Ok(None) };
         let reserved = self.shares.reserve(needs).await;
         reserved.map(Some).map_err(|unlimited| Denial::unlimited(unlimited, limits, self.clock.now()))
     }
@@ -484,6 +510,16 @@ impl Door {
 }
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// The tenant's policies; if a person agreed to a call under a version of them, that one.
+fn rules(settings: &KnownSettings, chain: &Chain, version: Option<u64>) -> Result<Arc<Rules>, Denial> {
+    let rules = settings.rules.of(&chain.authority().tenant);
+    let rules = rules.map_err(|invalid| Denial::policy_unreadable(invalid.to_string()))?;
+    if version.is_some_and(|version| version != rules.version()) {
+        return Err(NotClear::PolicyChanged.into());
+    }
+    Ok(rules)
+}
 
 /// The service that the first segment names, of the token's own tenant, and the target below it.
 fn offered(settings: &KnownSettings, live: &LiveToken, target: &Target) -> Result<(Arc<Listed>, Target), Denial> {

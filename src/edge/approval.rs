@@ -175,12 +175,14 @@ impl ApprovalDesk {
 
     /// A person's approval of exactly this call, used up by this; or what the caller is to do about it.
     ///
-    /// `alive` is asked while the call waits: whether its writ still lives.
-    pub async fn obtain(
+    /// `alive` is asked while the call waits: whether its writ still lives. `ready` is awaited directly before the approval is
+    /// used up, and without its consent it is not.
+    pub async fn obtain<T>(
         &self,
         asking: &Asking<'_>,
         alive: impl Fn() -> Result<(), Denial>,
-    ) -> Result<Approved, Denial> {
+        ready: impl Future<Output = Result<T, Denial>>,
+    ) -> Result<(Approved, T), Denial> {
         let wish = asking.wish;
         let standing = match wish.handle {
             Some(handle) => self.in_turn(self.standing(handle)).await?.map_err(refused)?,
@@ -197,7 +199,10 @@ impl ApprovalDesk {
                 Err(Denial::approval_required(&standing, demands))
             }
             // Of what somebody else has asked the caller learns nothing: the authority compares first.
-            _ => self.in_turn(self.redeem(asking, &standing)).await?,
+            _ => {
+                let ready = ready.await?;
+                Ok((self.in_turn(self.redeem(asking, &standing)).await??, ready))
+            }
         }
     }
 

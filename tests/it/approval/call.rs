@@ -31,6 +31,8 @@ for_every_backend!(
     a_call_that_was_denied_is_not_sent,
     a_changed_call_is_not_sent,
     a_policy_that_changed_after_the_approval_decides_anew,
+    a_call_over_a_limit_keeps_its_approval_and_a_refused_one_takes_nothing_of_the_limit,
+    a_policy_sees_what_was_used_before_an_approved_call_reserved_its_own,
     a_call_beyond_what_a_person_may_approve_is_forbidden,
     of_two_edges_that_are_shown_one_approval_one_sends,
     a_revocation_after_the_approval_ends_the_call,
@@ -142,6 +144,12 @@ impl Stage {
         assert_eq!((answer.status, problem["reason"].as_str()), (status, Some(reason)), "{}", answer.text());
         assert!(!answer.text().contains(SECRET) && !answer.text().contains(self.writ.text()));
         problem
+    }
+
+    /// Lets `time` pass; the edge has a lease again then.
+    async fn pass(&self, time: Duration) {
+        self.test.clock.advance(time);
+        assert!(self.edge.ready(PATIENCE).await);
     }
 
     /// How often the service was called.
@@ -266,6 +274,42 @@ async fn a_policy_that_changed_after_the_approval_decides_anew(database: &Databa
     put_policy(&stage.test, POLICY).await;
     stage.denied(&stage.with(&handle, 900).await, 403, "approval_mismatch");
     assert_eq!(stage.sent(), 0);
+}
+
+async fn a_call_over_a_limit_keeps_its_approval_and_a_refused_one_takes_nothing_of_the_limit(database: &Database) {
+    let stage = staged(database).await;
+    let limit = json!({ "name": "payments", "per": "agent", "service": "pay", "window": "1m", "calls": 1 });
+    stage.test.put("/v1/policies", json!({ "policy": POLICY, "limit": [limit] })).await.ok();
+    assert_eq!(stage.call("", 500).await.status, 200);
+    let handle = stage.ask(900).await;
+    stage.rule(&handle, "approve").await;
+    for _ in 0..2 {
+        let full = stage.denied(&stage.with(&handle, 900).await, 429, "limit_exceeded");
+        assert_eq!(full["limit"], "payments");
+    }
+    assert_eq!(stage.test.get(&format!("/v1/approvals/{handle}")).await.ok()["state"], "approved");
+    stage.pass(Duration::from_secs(60)).await;
+    assert_eq!(stage.with(&handle, 900).await.status, 200);
+
+    stage.pass(Duration::from_secs(60)).await;
+    let denied = stage.ask(901).await;
+    stage.rule(&denied, "deny").await;
+    stage.denied(&stage.with(&handle, 900).await, 403, "approval_used");
+    stage.denied(&stage.with(&denied, 901).await, 403, "approval_denied");
+    assert_eq!(stage.call("", 500).await.status, 200, "what the refused calls reserved is free again");
+    stage.denied(&stage.call("", 500).await, 429, "limit_exceeded");
+    assert_eq!(stage.sent(), 3);
+}
+
+async fn a_policy_sees_what_was_used_before_an_approved_call_reserved_its_own(database: &Database) {
+    let stage = staged(database).await;
+    let limit = json!({ "name": "payments", "per": "agent", "service": "pay", "window": "1d", "calls": 9 });
+    let policy = format!("{POLICY} @id(\"one\") forbid(principal, action, resource) when {{ context.used has payments && context.used.payments > 0 }};");
+    stage.test.put("/v1/policies", json!({ "policy": policy, "limit": [limit] })).await.ok();
+    let handle = stage.ask(900).await;
+    stage.rule(&handle, "approve").await;
+    assert_eq!(stage.with(&handle, 900).await.status, 200);
+    stage.denied(&stage.call("", 5).await, 403, "policy_forbidden");
 }
 
 async fn a_call_beyond_what_a_person_may_approve_is_forbidden(database: &Database) {
