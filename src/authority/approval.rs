@@ -14,10 +14,11 @@ use crate::id::{ApprovalId, Note, OperatorName, Subject, TenantName};
 use crate::policy::{Approval, ApprovalState, Asked, Asker, Demand};
 use crate::revocation::Use;
 use crate::store::{
-    ApprovalQuota, ApprovalRecord, ApprovalSummary, ApproverLogin, Decided, Edge, Listed, NewApproval, Put, Redemption,
-    Ruling, StoreError,
+    ApprovalQuota, ApprovalRecord, ApprovalSummary, ApproverLogin, Decided, Edge, KeptAsked, Listed, NewApproval, Put,
+    Redemption, Ruling, StoreError,
 };
 use crate::token::Chain;
+use crate::vault::Binding;
 use crate::wire::{AskRequest, RedeemRequest, Standing};
 
 /// How long a request waits for a decision at most.
@@ -40,10 +41,11 @@ impl Authority {
     pub async fn ask_approval(&self, edge: &Edge, request: AskRequest) -> Result<Standing, AuthorityError> {
         let now = self.now();
         let chain = self.asking(edge, &request.token, &request.asked, now).await?;
+        let (handle, asker) = (ApprovalId::from_bytes(random()?), Asker::of(&chain));
         let new = NewApproval {
-            handle: ApprovalId::from_bytes(random()?),
-            asker: Asker::of(&chain),
-            asked: request.asked,
+            handle,
+            asked: self.sealed(&asker.tenant, handle, &request.asked)?,
+            asker,
             edge: edge.name.clone(),
             created: now,
             expires: now.after(DECIDE_WITHIN).min(chain.expires()),
@@ -138,8 +140,18 @@ impl Authority {
         Ok(self.store.approvals(tenant, listed, self.now(), LIST_MAX).await?)
     }
 
-    /// One request of a tenant, all of it.
-    pub async fn approval(&self, tenant: &TenantName, handle: ApprovalId) -> Result<ApprovalRecord, AuthorityError> {
+    /// One request of a tenant, with what would be sent as long as that can be decided or used.
+    pub async fn approval(
+        &self,
+        tenant: &TenantName,
+        handle: ApprovalId,
+    ) -> Result<(ApprovalRecord, Option<Asked>), AuthorityError> {
+        let record = self.approval_record(tenant, handle).await?;
+        let asked = self.opened(&record)?;
+        Ok((record, asked))
+    }
+
+    async fn approval_record(&self, tenant: &TenantName, handle: ApprovalId) -> Result<ApprovalRecord, AuthorityError> {
         let found = self.store.approval(handle, self.now()).await?;
         let found = found.filter(|record| record.new.asker.tenant == *tenant);
         Ok(found.ok_or(StoreError::NotFound("approval"))?)
@@ -154,9 +166,9 @@ impl Authority {
         digest: &[u8; 32],
         note: Option<Note>,
     ) -> Result<(), AuthorityError> {
-        let record = self.approval(tenant, handle).await?;
+        let record = self.approval_record(tenant, handle).await?;
         let satisfies = satisfied(&record, by)?;
-        if record.new.asked.digest() != *digest {
+        if record.new.asked.digest != *digest {
             return Err(AuthorityError::OtherDigest);
         }
         if let Some(subject) = &record.new.asker.subject
@@ -176,7 +188,7 @@ impl Authority {
         handle: ApprovalId,
         note: Option<Note>,
     ) -> Result<(), AuthorityError> {
-        let record = self.approval(tenant, handle).await?;
+        let record = self.approval_record(tenant, handle).await?;
         let satisfies = satisfied(&record, by)?;
         self.rule(by, &record, &Ruling::Deny, satisfies, note).await
     }
@@ -232,9 +244,39 @@ impl Authority {
     }
 }
 
+/// What would be sent is as secret as what is in it: at rest only the authority reads it.
+impl Authority {
+    fn sealed(&self, tenant: &TenantName, handle: ApprovalId, asked: &Asked) -> Result<KeptAsked, AuthorityError> {
+        let json = serde_json::to_vec(asked).map_err(|_| AuthorityError::Malformed("the request does not fit".into()))?;
+        let sealed = self.keyring.seal(&binding(tenant, &record(handle)), &json)?;
+        Ok(KeptAsked { digest: asked.digest(), summary: asked.into(), sealed: Some(sealed) })
+    }
+
+    fn opened(&self, kept: &ApprovalRecord) -> Result<Option<Asked>, AuthorityError> {
+        let new = &kept.new;
+        // What is over is not shown, whether its expiry was written down or not.
+        if !matches!(kept.state, ApprovalState::Pending | ApprovalState::Approved) {
+            return Ok(None);
+        }
+        let Some(sealed) = &new.asked.sealed else { return Ok(None) };
+        let json = self.keyring.open(&binding(&new.asker.tenant, &record(new.handle)), sealed)?;
+        let asked: Option<Asked> = serde_json::from_slice(json.expose()).ok();
+        let asked = asked.filter(|asked| asked.digest() == new.asked.digest);
+        Ok(Some(asked.ok_or(StoreError::Corrupt { table: "approval" })?))
+    }
+}
+
+fn record(handle: ApprovalId) -> String {
+    format!("approval/{handle}")
+}
+
+fn binding<'a>(tenant: &'a TenantName, record: &'a str) -> Binding<'a> {
+    Binding { tenant: tenant.as_str(), record, field: "asked", version: 1 }
+}
+
 /// As whom the operator decides.
 fn satisfied(record: &ApprovalRecord, by: &Caller) -> Result<Vec<Box<str>>, AuthorityError> {
-    let demands = &record.new.asked.parts().demands;
+    let demands = &record.new.asked.summary.demands;
     let groups = by.session.as_ref().map_or(&[][..], |session| &session.groups);
     Demand::satisfied_by(demands, by.role, groups)
         .ok_or_else(|| AuthorityError::NotAsked(Demand::approvers(demands).join(", ")))
@@ -248,18 +290,18 @@ fn is_same_person(person: &OperatorName, subject: &Subject) -> bool {
 
 /// What the log keeps of a request: never its query, headers or body.
 fn about(actor: Actor, action: &str, new: &NewApproval, more: serde_json::Value) -> Change {
-    let parts = new.asked.parts();
-    let does: Vec<String> = parts.operations.iter().map(|operation| operation.needed().to_string()).collect();
+    let summary = &new.asked.summary;
+    let does: Vec<String> = summary.does.iter().map(ToString::to_string).collect();
     let mut detail = json!({
-        "asked_sha256": hex::encode(new.asked.digest()),
+        "asked_sha256": hex::encode(new.asked.digest),
         "asker_sha256": hex::encode(new.asker.digest()),
         "agent": new.asker.agent,
         "subject": new.asker.subject,
         "blocks": new.asker.blocks,
-        "method": parts.method,
+        "method": summary.method,
         "does": does,
-        "demands": parts.demands,
-        "policy_version": parts.policy_version,
+        "demands": summary.demands,
+        "policy_version": summary.policy_version,
     });
     if let (Some(detail), serde_json::Value::Object(more)) = (detail.as_object_mut(), more) {
         detail.extend(more);

@@ -9,6 +9,7 @@ use crate::id::{AgentName, ApprovalId, EdgeName, Note, OperatorName, Subject, Te
 use crate::policy::{ApprovalState, Asked, Asker, Demand};
 use crate::store::StoreError;
 use crate::token::{Capability, Operation};
+use crate::vault::Sealed;
 
 /// A request that an edge puts before people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct NewApproval {
     /// Its handle.
     pub handle: ApprovalId,
     /// What would be sent.
-    pub asked: Asked,
+    pub asked: KeptAsked,
     /// Who asks.
     pub asker: Asker,
     /// Which edge puts it.
@@ -74,12 +75,23 @@ pub struct ApprovalSummary {
     pub decided_by: Option<OperatorName>,
 }
 
+/// What would be sent, as it is kept: only who has the vault's keys can read all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAsked {
+    /// Its digest.
+    pub digest: [u8; 32],
+    /// The same in short.
+    pub summary: AskedSummary,
+    /// Its JSON, sealed for its tenant and handle. `None` once it can neither be decided nor sent.
+    pub sealed: Option<Sealed>,
+}
+
 /// A request in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedSummary {
     /// The method.
     pub method: Box<str>,
-    /// Where it is sent.
+    /// Where it is sent, without the query.
     pub url: Box<str>,
     /// How long its body is.
     pub body_bytes: usize,
@@ -87,6 +99,9 @@ pub struct AskedSummary {
     pub does: Vec<Capability>,
     /// What demands a person.
     pub demands: Vec<Demand>,
+    /// The version of the policy set that does.
+    #[serde(default)]
+    pub policy_version: u64,
 }
 
 /// Which requests are listed.
@@ -103,10 +118,11 @@ impl From<&Asked> for AskedSummary {
         let parts = asked.parts();
         Self {
             method: parts.method.clone(),
-            url: parts.url.clone(),
+            url: parts.url.split('?').next().unwrap_or_default().into(),
             body_bytes: parts.body.len(),
             does: parts.operations.iter().map(Operation::needed).collect(),
             demands: parts.demands.clone(),
+            policy_version: parts.policy_version,
         }
     }
 }
@@ -207,7 +223,8 @@ pub trait Approvals: Send + Sync {
         limit: u32,
     ) -> Result<Vec<ApprovalSummary>, StoreError>;
 
-    /// Decides a request that is pending at `decided.at`; answers where it stands otherwise. `NotFound` if there is none.
+    /// Decides a request that is pending at `decided.at`; answers where it stands otherwise. `NotFound` if there is none. Of one that
+    /// is denied, what would have been sent is forgotten.
     async fn rule_approval(
         &self,
         handle: ApprovalId,
@@ -216,7 +233,8 @@ pub trait Approvals: Send + Sync {
         event: &Change,
     ) -> Result<Result<(), ApprovalState>, StoreError>;
 
-    /// Uses an approval for the request and the chain with these digests: once, however many try at one time.
+    /// Uses an approval for the request and the chain with these digests: once, however many try at one time. What would be sent is
+    /// forgotten.
     async fn redeem_approval(
         &self,
         handle: ApprovalId,
@@ -229,9 +247,10 @@ pub trait Approvals: Send + Sync {
     /// Requests whose time was over at `at` and that are not written down as expired, at most `limit`.
     async fn overdue_approvals(&self, at: Timestamp, limit: u32) -> Result<Vec<(ApprovalId, TenantName)>, StoreError>;
 
-    /// Writes down that a request's time was over at `at`. False, and nothing changed, if that is done or not so.
+    /// Writes down that a request's time was over at `at`, and forgets what would have been sent. False, and nothing changed, if
+    /// that is done or not so.
     async fn expire_approval(&self, handle: ApprovalId, at: Timestamp, event: &Change) -> Result<bool, StoreError>;
 
-    /// Forgets requests that ended before `before`, with what would have been sent. Leaves no audit record.
+    /// Forgets requests that ended before `before`. Leaves no audit record.
     async fn forget_approvals(&self, before: Timestamp) -> Result<(), StoreError>;
 }

@@ -45,7 +45,7 @@ use url::Place;
 pub use agent_keys::{AgentKeys, KeyBefore, KeyRotation, Rotated};
 pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
 pub use approvals::{
-    ApprovalQuota, ApprovalRecord, ApprovalSummary, Approvals, ApproverLogin, AskedSummary, Decided, Listed,
+    ApprovalQuota, ApprovalRecord, ApprovalSummary, Approvals, ApproverLogin, AskedSummary, Decided, KeptAsked, Listed,
     NewApproval, Put, Redemption, Ruling,
 };
 pub use audit::{AuditLog, AuditQuery};

@@ -13,8 +13,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::key::sha256;
 use crate::secret::Secret;
 
-/// The longest secret that can be sealed, in bytes.
-pub const PLAINTEXT_BYTES_MAX: usize = 65_536;
+/// The longest text that can be sealed, in bytes: a request that waits for a person. A credential has far less.
+pub const PLAINTEXT_BYTES_MAX: usize = 1 << 20;
 
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;

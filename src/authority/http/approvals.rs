@@ -43,7 +43,7 @@ pub(super) struct ApprovalRow {
     /// For whom, if for a user.
     #[schema(value_type = Option<String>)]
     subject: Option<Subject>,
-    /// `method`, `url`, `body_bytes`, `does` and `demands`.
+    /// `method`, `url` without query, `body_bytes`, `does`, `demands` and `policy_version`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     asked: AskedSummary,
@@ -66,9 +66,13 @@ pub(super) struct ApprovalView {
     handle: ApprovalId,
     /// Where it stands.
     state: ApprovalState,
-    /// What would be sent: `spec/approval.md` has the members.
+    /// What would be sent: `spec/approval.md` has the members. Absent once it can neither be decided nor sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    asked: Option<Asked>,
+    /// The same in short: `method`, `url` without query, `body_bytes`, `does`, `demands` and `policy_version`.
     #[schema(value_type = Object)]
-    asked: Asked,
+    summary: AskedSummary,
     /// What is to be confirmed: the digest of `asked`, in hexadecimal.
     digest: String,
     /// Who asks: the chain of the writ.
@@ -136,10 +140,10 @@ impl From<ApprovalSummary> for ApprovalRow {
     }
 }
 
-impl From<ApprovalRecord> for ApprovalView {
-    fn from(record: ApprovalRecord) -> Self {
+impl From<(ApprovalRecord, Option<Asked>)> for ApprovalView {
+    fn from((record, asked): (ApprovalRecord, Option<Asked>)) -> Self {
         let ApprovalRecord { new, state, decided } = record;
-        let digest = hex::encode(new.asked.digest());
+        let digest = hex::encode(new.asked.digest);
         let decided = decided.map(|decided| DecidedView {
             by: decided.by,
             satisfies: decided.satisfies,
@@ -149,7 +153,8 @@ impl From<ApprovalRecord> for ApprovalView {
         Self {
             handle: new.handle,
             state,
-            asked: new.asked,
+            asked,
+            summary: new.asked.summary,
             digest,
             asker: new.asker,
             edge: new.edge,

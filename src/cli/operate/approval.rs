@@ -15,6 +15,7 @@ use crate::cli::remote::{OperatorArgs, Remote};
 use crate::clock::Timestamp;
 use crate::id::{ApprovalId, EdgeName, Note};
 use crate::policy::{ApprovalState, Asked, Asker};
+use crate::store::AskedSummary;
 
 /// `writ approval …`
 #[derive(Debug, clap::Subcommand)]
@@ -64,7 +65,10 @@ pub(crate) enum ApprovalCommand {
 pub(crate) struct Shown {
     pub(crate) handle: ApprovalId,
     pub(crate) state: ApprovalState,
-    pub(crate) asked: Asked,
+    /// Absent once it can neither be decided nor sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Asked>,
+    pub(crate) summary: AskedSummary,
     pub(crate) digest: String,
     pub(crate) asker: Asker,
     pub(crate) edge: EdgeName,
@@ -127,7 +131,7 @@ impl ApprovalCommand {
 async fn fetch(remote: &Remote, handle: ApprovalId) -> Result<Shown, Failure> {
     let shown: Shown = remote.fetch(&of_tenant(remote, &format!("/v1/approvals/{handle}"), &[])).await?;
     // What a person confirms is what this program shows, whatever the other end says its digest is.
-    if shown.digest != hex::encode(shown.asked.digest()) {
+    if shown.asked.as_ref().is_some_and(|asked| shown.digest != hex::encode(asked.digest())) {
         return Err(Failure::new(
             "the digest is not that of what is shown: confirm neither, and look at the authority",
         ));
@@ -148,6 +152,9 @@ fn confirmed(context: &Context, shown: &Shown) -> Result<String, Failure> {
         ));
     }
     context.out.remark(&told(shown, context.now()));
+    if shown.asked.is_none() {
+        return Err(Failure::new("there is nothing to approve any more: what would be sent is not kept once it is over"));
+    }
     let mut stderr = std::io::stderr();
     write!(stderr, "\nType `approve` to let exactly this be sent, once: ")?;
     stderr.flush()?;

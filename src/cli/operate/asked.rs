@@ -7,6 +7,7 @@ use crate::cli::time::{moment, relative};
 use crate::clock::Timestamp;
 use crate::policy::asked::{Header, Parts};
 use crate::policy::{ApprovalState, Asked, Asker};
+use crate::store::AskedSummary;
 
 /// Each line of a body stands behind this: no text of the agent's can pass for a line of ours.
 const GUTTER: &str = "  | ";
@@ -15,7 +16,7 @@ const HEX_LINE: usize = 32;
 
 /// Everything, for a person.
 pub(super) fn told(shown: &Shown, now: Timestamp) -> String {
-    let parts = shown.asked.parts();
+    let AskedSummary { method, url, body_bytes, does, demands, policy_version } = &shown.summary;
     let state = match shown.state {
         ApprovalState::Pending => doubtful("pending"),
         ApprovalState::Approved => good("approved"),
@@ -29,6 +30,43 @@ pub(super) fn told(shown: &Shown, now: Timestamp) -> String {
     )];
     lines.extend(asker(&shown.asker));
     lines.push(format!("through  edge {}", shown.edge));
+    let parts = shown.asked.as_ref().map(Asked::parts);
+    match parts {
+        Some(parts) => lines.extend(operations(parts)),
+        None => lines.extend(does.iter().map(|needed| format!("does     {}", term(plain_line(&needed.to_string()))))),
+    }
+    // Of what the digest is of, as long as it is there.
+    let (demands, policy_version) =
+        parts.map_or((demands, policy_version), |parts| (&parts.demands, &parts.policy_version));
+    for demand in demands {
+        let join = |texts: &[Box<str>]| plain_line(&texts.join(", "));
+        let (policies, approvers) = (join(&demand.policies), join(&demand.approvers));
+        lines.push(format!(
+            "demanded by policy {} (version {}) of: {}",
+            strong(policies),
+            policy_version,
+            strong(approvers)
+        ));
+    }
+    if let Some(decided) = &shown.decided {
+        lines.push(format!("decided  {}", plain_line(&decided.to_string())));
+    }
+    match parts {
+        Some(parts) => {
+            lines.push(format!("\n{}", strong("exactly this is sent, and the service's credential with it:")));
+            lines.extend(request(parts));
+        }
+        None => {
+            let what = format!("{} {}, with a body of {body_bytes} bytes", plain_line(method), plain_line(url));
+            lines.push(format!("\n{what}: {}", faint("what is over is not kept")));
+        }
+    }
+    lines.push(format!("\ndigest   {}", shown.digest));
+    lines.join("\n")
+}
+
+fn operations(parts: &Parts) -> Vec<String> {
+    let mut lines = Vec::new();
     for operation in &parts.operations {
         lines.push(format!("does     {}", term(plain_line(&operation.needed().to_string()))));
         for argument in &operation.arguments {
@@ -36,23 +74,7 @@ pub(super) fn told(shown: &Shown, now: Timestamp) -> String {
             lines.push(format!("           {} = {}", plain_line(&argument.name), plain_line(&value)));
         }
     }
-    for demand in &parts.demands {
-        let join = |texts: &[Box<str>]| plain_line(&texts.join(", "));
-        let (policies, approvers) = (join(&demand.policies), join(&demand.approvers));
-        lines.push(format!(
-            "demanded by policy {} (version {}) of: {}",
-            strong(policies),
-            parts.policy_version,
-            strong(approvers)
-        ));
-    }
-    if let Some(decided) = &shown.decided {
-        lines.push(format!("decided  {}", plain_line(&decided.to_string())));
-    }
-    lines.push(format!("\n{}", strong("exactly this is sent, and the service's credential with it:")));
-    lines.extend(request(parts));
-    lines.push(format!("\ndigest   {}", shown.digest));
-    lines.join("\n")
+    lines
 }
 
 fn asker(asker: &Asker) -> Vec<String> {
@@ -183,7 +205,8 @@ mod tests {
             handle: ApprovalId::from_bytes([9; 16]),
             state: ApprovalState::Pending,
             digest: hex::encode(asked.digest()),
-            asked,
+            summary: AskedSummary::from(&asked),
+            asked: Some(asked),
             asker,
             edge: "edge-1".parse().unwrap(),
             created: Timestamp::from_secs(0),
@@ -213,6 +236,17 @@ mod tests {
         }
         assert!(lines.iter().any(|line| line.contains("called `helper`")));
         assert!(lines.last().unwrap().starts_with("digest   "));
+    }
+
+    #[test]
+    fn of_what_is_over_the_head_is_shown_without_its_query() {
+        let over = Shown { asked: None, state: ApprovalState::Redeemed, ..shown("text/plain", b"a body") };
+        let text = told(&over, Timestamp::from_secs(0));
+        let text = anstream::adapter::strip_str(&text).to_string();
+        for part in ["does     notes:write:team", "of: finance", "POST https://notes.example/notes/team, with a body of 6"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("a body\n") && !text.contains("draft") && !text.contains("exactly this is sent"), "{text}");
     }
 
     #[test]

@@ -9,21 +9,26 @@ use crate::id::{ApprovalId, TenantName};
 use crate::policy::ApprovalState;
 use crate::store::StoreError;
 use crate::store::approvals::{
-    ApprovalQuota, ApprovalRecord, ApprovalSummary, Approvals, ApproverLogin, AskedSummary, Decided, Listed,
-    NewApproval, Put, Redemption, Ruling,
+    ApprovalQuota, ApprovalRecord, ApprovalSummary, Approvals, ApproverLogin, Decided, KeptAsked, Listed, NewApproval,
+    Put, Redemption, Ruling,
 };
 use crate::store::database::{Row, Value, bytes, count, json, read_all, read_first, text, text_or_null, time};
 
 /// The state as it is at `$1`: what is over is expired, whether that was written down or not.
 const STATE: &str = "CASE WHEN state IN ('pending', 'approved') AND expires < $1 THEN 'expired' ELSE state END";
-const COLUMNS: &str = "handle, asked, asker, edge, created, expires, writ_expires, decided_by, decided_at, satisfies, note, \
+const COLUMNS: &str = "handle, asked_sha256, summary, asked, asker, edge, created, expires, writ_expires, decided_by, decided_at, satisfies, note, \
      login_tenant, login_subject, login_session, login_epoch";
 
 fn record(row: &mut Row) -> Result<ApprovalRecord, StoreError> {
     let state = row.parse()?;
     let new = NewApproval {
         handle: row.parse()?,
-        asked: row.json()?,
+        asked: KeptAsked {
+            digest: row.bytes()?,
+            summary: row.json()?,
+            // An older version wrote it unsealed: such a request is as one that is over, and goes with its row.
+            sealed: serde_json::from_str(&row.text()?).unwrap_or_default(),
+        },
         asker: row.json()?,
         edge: row.parse()?,
         created: row.time()?,
@@ -65,7 +70,7 @@ fn summary(row: &mut Row) -> Result<ApprovalSummary, StoreError> {
 fn same(new: &NewApproval) -> (&'static str, Vec<Value>) {
     let sql = "SELECT handle, state, expires FROM approval WHERE asked_sha256 = $1 AND asker_sha256 = $2 AND tenant = $3 \
                AND state IN ('pending', 'approved', 'denied') AND expires >= $4 ORDER BY created DESC, handle LIMIT 1";
-    let digests = (bytes(&new.asked.digest()), bytes(&new.asker.digest()));
+    let digests = (bytes(&new.asked.digest), bytes(&new.asker.digest()));
     (sql, vec![digests.0, digests.1, text(&new.asker.tenant), time(new.created)])
 }
 
@@ -81,7 +86,7 @@ fn usable(
 ) -> Result<(ApprovalRecord, Decided), Redemption> {
     let found = found.ok_or(Redemption::Mismatch)?;
     // First: whoever shows another's handle learns nothing of where it stands.
-    if found.new.asked.digest() != *asked || found.new.asker.digest() != *asker {
+    if found.new.asked.digest != *asked || found.new.asker.digest() != *asker {
         return Err(Redemption::Mismatch);
     }
     match (found.state, found.decided.clone()) {
@@ -94,6 +99,11 @@ impl Write<'_> {
     async fn approval(&mut self, handle: ApprovalId, at: Timestamp) -> Result<Option<ApprovalRecord>, StoreError> {
         let sql = format!("SELECT {STATE}, {COLUMNS} FROM approval WHERE handle = $2");
         read_first(self.query(&sql, vec![time(at), text(&handle)]).await?, "approval", record)
+    }
+
+    /// Nobody needs to see any more what would have been sent.
+    fn forget_asked(&mut self, handle: ApprovalId) {
+        self.change("UPDATE approval SET asked = 'null' WHERE handle = $1", vec![text(&handle)]);
     }
 
     async fn is_full(&mut self, new: &NewApproval, quota: &ApprovalQuota) -> Result<bool, StoreError> {
@@ -171,11 +181,11 @@ impl Approvals for SqlStore {
                 text(&new.asker.agent),
                 text_or_null(new.asker.subject.as_ref()),
                 text(&new.edge),
-                json(&new.asked)?,
+                json(&new.asked.sealed)?,
                 json(&new.asker)?,
-                bytes(&new.asked.digest()),
+                bytes(&new.asked.digest),
                 bytes(&new.asker.digest()),
-                json(&AskedSummary::from(&new.asked))?,
+                json(&new.asked.summary)?,
                 time(new.created),
                 time(new.expires),
                 time(new.writ_expires),
@@ -235,6 +245,9 @@ impl Approvals for SqlStore {
             Ruling::Approve { until } => (ApprovalState::Approved, *until),
             Ruling::Deny => (ApprovalState::Denied, found.new.expires),
         };
+        if *ruling == Ruling::Deny {
+            write.forget_asked(handle);
+        }
         let login = decided.login.as_ref();
         write.change(
             "UPDATE approval SET state = $2, expires = $3, decided_by = $4, decided_at = $5, satisfies = $6, note = $7, \
@@ -279,6 +292,7 @@ impl Approvals for SqlStore {
             return Ok(Redemption::ApproverGone);
         }
         write.change("UPDATE approval SET state = 'redeemed' WHERE handle = $1", vec![text(&handle)]);
+        write.forget_asked(handle);
         write.commit(at, event).await?;
         Ok(Redemption::Redeemed(Box::new(found)))
     }
@@ -297,6 +311,7 @@ impl Approvals for SqlStore {
         if !write.finds(sql, vec![text(&handle), time(at)]).await? {
             return Ok(false);
         }
+        write.forget_asked(handle);
         write.commit(at, event).await?;
         Ok(true)
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use writ::catalog::{Service, Target as Path};
@@ -12,12 +14,15 @@ use writ::id::{ApprovalId, RequestId};
 use writ::policy::{Approved, Asked, Demand};
 use writ::token::{Chain, Limits, Operation, RawToken, verify};
 
+use crate::canaries::Search;
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{Reply, TestAgent, TestAuthority, TestEdge, random, start};
+use crate::support::postgres;
 
 for_every_backend!(
     a_request_is_shown_as_it_will_be_sent_approved_and_used_once,
     a_denied_request_is_not_sent_and_not_put_before_people_again,
+    what_waits_for_a_person_is_sealed_in_the_database,
     only_whom_the_policy_names_decides,
     an_operator_confirms_the_digest_of_what_is_asked,
     an_agent_approves_nothing,
@@ -205,12 +210,42 @@ async fn a_request_is_shown_as_it_will_be_sent_approved_and_used_once(database: 
     assert_eq!((approved.satisfies(), approved.policy_version()), (&["approver".into()][..], 3));
     assert_eq!(approved.approval().approver.as_str(), "otto");
     assert_eq!(stage.refused(&asked, handled(&handle)).await, "approval_used");
+    let over = stage.test.get(&format!("/v1/approvals/{handle}")).await.ok();
+    assert_eq!((&over["asked"], &over["digest"]), (&Value::Null, &shown["digest"]), "what was sent is not kept");
+    assert_eq!(over["summary"]["url"], "https://notes.example/v1/notes/team");
     assert_ne!(stage.ask(&asked).await, handle, "what was used is asked anew");
 
     assert_eq!(stage.actions().await, ["ask", "approve", "redeem", "ask"]);
     let log = stage.test.get("/v1/audit?limit=1000").await.text;
     assert!(log.contains(&hex::encode(asked.digest())) && log.contains("payroll is due"));
     assert!(!log.contains("amount") && !log.contains("draft"), "neither body nor query is in the log");
+}
+
+async fn what_waits_for_a_person_is_sealed_in_the_database(database: &Database) {
+    let stage = staged(database).await;
+    let canary = "canary-of-a-body-that-waits-4417";
+    let asked = asked(&json!({ "note": canary }).to_string());
+    let handle = stage.ask(&asked).await;
+    let shown = stage.test.get(&format!("/v1/approvals/{handle}")).await.ok();
+    assert_eq!(serde_json::from_value::<Asked>(shown["asked"].clone()).unwrap(), asked);
+    stage.approve(&handle, &asked).await;
+    let url = database.url.to_string();
+    match url.strip_prefix("sqlite:") {
+        Some(path) => {
+            let folder = std::path::Path::new(path).parent().unwrap();
+            assert!(!Search::new(["payroll is due"]).found_in(folder).is_empty(), "the note of who approved");
+            assert_eq!(Search::new([canary, "draft=1"]).found_in(folder), [""; 0]);
+        }
+        None => {
+            let (_, name) = url.rsplit_once('/').unwrap();
+            let spelled = [canary.to_owned(), "draft=1".to_owned()];
+            let encoded = URL_SAFE_NO_PAD.encode(&asked.parts().body);
+            let holds = spelled.iter().chain([&encoded]).map(|text| format!("a::text LIKE '%{text}%'"));
+            let holds = holds.collect::<Vec<_>>().join(" OR ");
+            let query = format!("SELECT 1 FROM writ.approval a HAVING COUNT(*) = 1 AND NOT BOOL_OR({holds})");
+            postgres::server().await.until(name, &query).await;
+        }
+    }
 }
 
 async fn a_denied_request_is_not_sent_and_not_put_before_people_again(database: &Database) {

@@ -543,7 +543,7 @@ async fn a_person_in_the_named_group_approves_what_somebody_else_asks(database: 
     let test = Test::start(database).await;
     let new =
         NewApproval { created: START, expires: START.after(HOUR), writ_expires: START.after(HOUR), ..asked(1, "a") };
-    let (asker, digest) = (new.asker.clone(), new.asked.digest());
+    let (asker, digest) = (new.asker.clone(), new.asked.digest);
     let quota = ApprovalQuota { pending_of_agent: 9, pending_of_tenant: 9, recent_of_agent: 9, since: START };
     let alice = Asker { subject: Some("alice".parse().unwrap()), ..asker };
     let new = NewApproval { asker: alice, ..new };
@@ -570,7 +570,7 @@ async fn a_person_in_the_named_group_approves_what_somebody_else_asks(database: 
     // What ends the login ends what was approved by it.
     let revoking = test.authority.post("/v1/revocations", json!({ "target": "subject:default/bob" }));
     test.authority.let_time_pass(revoking).await.ok();
-    let (asked, asker) = (new.asked.digest(), new.asker.digest());
+    let (asked, asker) = (new.asked.digest, new.asker.digest());
     let now = test.authority.clock.now();
     let redeemed = test.authority.store.redeem_approval(new.handle, &asked, &asker, now, &event).await.unwrap();
     assert_eq!(redeemed, Redemption::ApproverGone);

@@ -9,10 +9,11 @@ use writ::policy::asked::Parts;
 use writ::policy::{ApprovalState, Asked, Asker, Demand, Role};
 use writ::revocation::Target;
 use writ::store::{
-    ApprovalQuota, ApproverLogin, Decided, Listed, NewApproval, Operator, OperatorSession, Put, Redemption, Ruling,
-    StoreError,
+    ApprovalQuota, ApproverLogin, AskedSummary, Decided, KeptAsked, Listed, NewApproval, Operator, OperatorSession, Put,
+    Redemption, Ruling, StoreError,
 };
 use writ::token::Operation;
+use writ::vault::Sealed;
 
 use super::make::{AT, LATER, change, changes, event, installation, key, name, operator, revocation, root};
 use super::sessions::{begun, session};
@@ -30,11 +31,13 @@ for_every_backend!(
     an_approval_ends_with_the_operator_who_gave_it,
     an_approval_ends_with_the_login_of_the_person_who_gave_it,
     an_expiry_is_written_down_once_and_forgotten_later,
+    what_would_be_sent_is_forgotten_once_it_is_denied_used_or_expired,
 );
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn asked(body: &str) -> Asked {
+/// As it is kept; the seal is the authority's affair.
+fn asked(body: &str) -> KeptAsked {
     let operation = Operation {
         service: name("notes"),
         action: name("write"),
@@ -42,16 +45,18 @@ fn asked(body: &str) -> Asked {
         method: "POST".into(),
         arguments: Vec::new(),
     };
-    Asked::new(Parts {
+    let asked = Asked::new(Parts {
         method: "POST".into(),
-        url: "https://notes.example/notes/team".into(),
+        url: "https://notes.example/notes/team?q=private".into(),
         headers: Vec::new(),
         body: body.into(),
         operations: vec![operation],
         demands: vec![Demand { approvers: vec!["finance".into()], policies: vec!["large".into()] }],
         policy_version: 3,
     })
-    .unwrap()
+    .unwrap();
+    let sealed = Sealed { kek: "kek".into(), wrapped_key: "key".into(), ciphertext: format!("sealed {body}").into() };
+    KeptAsked { digest: asked.digest(), summary: AskedSummary::from(&asked), sealed: Some(sealed) }
 }
 
 pub(crate) fn new(n: u8, body: &str) -> NewApproval {
@@ -97,7 +102,7 @@ async fn rule(db: &Database, n: u8, ruling: &Ruling, decided: &Decided) -> Resul
 }
 
 async fn redeem(db: &Database, n: u8, new: &NewApproval, at: Timestamp) -> Redemption {
-    let (asked, asker) = (new.asked.digest(), new.asker.digest());
+    let (asked, asker) = (new.asked.digest, new.asker.digest());
     let handle = ApprovalId::from_bytes([n; 16]);
     db.store.redeem_approval(handle, &asked, &asker, at, &change("approval.redeem", "x")).await.unwrap()
 }
@@ -188,6 +193,7 @@ async fn requests_are_listed_by_tenant_the_latest_first(db: &Database) {
     assert!(list("other", Listed::All, 10).await.is_empty());
     let row = db.store.approvals(&name("acme"), Listed::All, AT, 10).await.unwrap().pop().unwrap();
     assert_eq!((row.asked.body_bytes, &*row.asked.method, row.decided_by), (1, "POST", Some(name("otto"))));
+    assert_eq!((&*row.asked.url, row.asked.policy_version), ("https://notes.example/notes/team", 3));
     assert_eq!(row.asked.does, [name("notes:write:team")]);
 }
 
@@ -236,7 +242,7 @@ async fn of_many_who_use_an_approval_at_once_one_succeeds(db: &Database) {
     for _ in 0..8 {
         let (store, new) = (db.another().await, Arc::new(new(1, "a")));
         users.push(tokio::spawn(async move {
-            let (asked, asker) = (new.asked.digest(), new.asker.digest());
+            let (asked, asker) = (new.asked.digest, new.asker.digest());
             store.redeem_approval(new.handle, &asked, &asker, AT, &change("approval.redeem", "x")).await.unwrap()
         }));
     }
@@ -334,4 +340,29 @@ async fn an_expiry_is_written_down_once_and_forgotten_later(db: &Database) {
     assert_eq!(state(db, 1, late).await, Some(ApprovalState::Expired));
     db.store.forget_approvals(late).await.unwrap();
     assert_eq!((state(db, 1, late).await, state(db, 2, late).await), (None, None));
+}
+
+async fn what_would_be_sent_is_forgotten_once_it_is_denied_used_or_expired(db: &Database) {
+    with_approver(db).await;
+    let kept = async |n: u8| {
+        let record = db.store.approval(ApprovalId::from_bytes([n; 16]), AT).await.unwrap().unwrap();
+        assert_eq!((record.new.asked.digest, record.new.asked.summary), (asked("a").digest, asked("a").summary));
+        record.new.asked.sealed.is_some()
+    };
+    let of = |n: u8| NewApproval { asker: Asker { holders: vec![key(n)], ..new(n, "a").asker }, ..new(n, "a") };
+    for n in 1..=3 {
+        put(db, &of(n)).await;
+        assert!(kept(n).await);
+    }
+    rule(db, 1, &Ruling::Deny, &by("otto")).await.unwrap();
+    rule(db, 2, &APPROVE, &by("otto")).await.unwrap();
+    assert!(!kept(1).await && kept(2).await);
+    assert!(matches!(redeem(db, 2, &of(2), AT).await, Redemption::Redeemed(_)));
+    assert!(!kept(2).await && kept(3).await);
+    let (handle, late) = (ApprovalId::from_bytes([3; 16]), LATER.after(Duration::from_millis(1)));
+    assert!(db.store.expire_approval(handle, late, &change("approval.expire", "x")).await.unwrap());
+    assert!(!kept(3).await);
+    // As an older version wrote it.
+    db.sql("UPDATE approval SET asked = '{\"method\":\"POST\"}' WHERE handle LIKE '01%'").await;
+    assert!(!kept(1).await);
 }
