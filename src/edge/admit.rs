@@ -245,7 +245,7 @@ impl Door {
             used: counted.used,
             approved: approved.map_or_else(Vec::new, |approved| approved.satisfies().to_vec()),
         };
-        let permit = match authorize(live, asked.operations, &rules, &facts) {
+        let permit = match authorize(live, asked.operations, &rules, facts) {
             Ok(permit) => permit,
             Err(denied) => {
                 account.policy = denied.decided.clone();

@@ -558,6 +558,8 @@ impl From<CutReason> for Denial {
             CutReason::Expired => Self::token("token_expired", reason.to_string()),
             CutReason::RootRetired => Self::token("token_unknown_root", reason.to_string()),
             CutReason::LeaseEnded => Self::new(Code::Unavailable, "no_lease", reason.to_string()),
+            CutReason::Denied(denied) => (*denied).into(),
+            CutReason::PoliciesUnreadable(why) => Self::policy_unreadable(why.into()),
         }
     }
 }

@@ -245,8 +245,11 @@ impl Knowledge {
             self.streams.cut_revoked(&RevocationSet::of(stated));
         }
         if let Some(settings) = settings {
-            self.settings.store(Some(Arc::new(settings)));
+            let settings = Arc::new(settings);
+            self.settings.store(Some(settings.clone()));
             self.cut_ended();
+            // Whatever opens from now on is compared with these policies.
+            self.streams.cut_forbidden(&settings.rules, self.clock.now()).await;
         }
         Ok(learned)
     }

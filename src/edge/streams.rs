@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
 use crate::edge::lend::OnLoan;
-use crate::id::ServiceName;
-use crate::policy::Permit;
+use crate::policy::rules::{RuleBook, Rules};
+use crate::policy::{Denied, Permit, Permitted};
 use crate::revocation::{Borrowed, Loan, RevocationSet, Target, Use};
 use crate::token::verify::{Expected, current};
 use crate::token::{Chain, RootKeys, TokenError};
@@ -33,6 +33,12 @@ pub enum CutReason {
     /// The root key that signed its writ counts no longer.
     #[error("the root key of the writ counts no longer")]
     RootRetired,
+    /// The tenant's policies of now do not permit it.
+    #[error("the policies changed: {0}")]
+    Denied(Box<Denied>),
+    /// The tenant's policies of now cannot be read.
+    #[error("the policies changed: {0}")]
+    PoliciesUnreadable(Box<str>),
     /// The edge no longer knows what is revoked.
     #[error("the lease of the edge has run out")]
     LeaseEnded,
@@ -48,7 +54,9 @@ pub struct Streams {
 
 struct Stream {
     chain: Arc<Chain>,
-    service: ServiceName,
+    permitted: Arc<Permitted>,
+    /// The last policies that permitted it.
+    rules: Mutex<Arc<Rules>>,
     loan: Option<Loan>,
     reason: OnceLock<CutReason>,
     cut: Notify,
@@ -66,7 +74,21 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     fn used(&self) -> Use<'_> {
-        Use { chain: &self.chain, service: &self.service, loan: self.loan.as_ref() }
+        Use { chain: &self.chain, service: self.permitted.operations().service(), loan: self.loan.as_ref() }
+    }
+
+    /// Why the policies of now do not permit it, if they don't.
+    fn forbidden(&self, book: &RuleBook, now: Timestamp) -> Option<CutReason> {
+        let rules = match book.of(&self.chain.authority().tenant) {
+            Ok(rules) => rules,
+            Err(invalid) => return Some(CutReason::PoliciesUnreadable(invalid.to_string().into())),
+        };
+        if Arc::ptr_eq(&locked(&self.rules), &rules) {
+            return None;
+        }
+        let denied = self.permitted.still(&self.chain, &rules, now).err();
+        *locked(&self.rules) = rules;
+        denied.map(|denied| CutReason::Denied(Box::new(denied)))
     }
 
     /// Cut, and not yet gone.
@@ -95,12 +117,16 @@ pub struct StreamGuard {
     id: u64,
 }
 
+/// How many requests policies are asked about before other work is done.
+const ASKED_AT_ONCE: usize = 16;
+
 impl Streams {
     /// Registers a request, with the credential that it is about to use.
     pub fn open(self: &Arc<Self>, permit: &Permit, credential: Option<&OnLoan>) -> StreamGuard {
         let stream = Arc::new(Stream {
             chain: permit.token().held().token().chain().clone(),
-            service: permit.operations().service().clone(),
+            permitted: permit.permitted().clone(),
+            rules: Mutex::new(permit.permitted().rules().clone()),
             loan: credential.map(|credential| credential.loan().clone()),
             reason: OnceLock::new(),
             cut: Notify::new(),
@@ -135,6 +161,19 @@ impl Streams {
             // It was valid already: the clock was set back a little, which the check against the authority's bounds.
             Err(_) | Ok(_) => None,
         });
+    }
+
+    /// Ends every request that the policies of now do not permit. Those of a tenant whose policies are the same are not asked about.
+    pub async fn cut_forbidden(&self, book: &RuleBook, now: Timestamp) {
+        let going_on: Vec<_> = locked(&self.open).values().cloned().collect();
+        for some in going_on.chunks(ASKED_AT_ONCE) {
+            for stream in some.iter().filter(|stream| stream.reason.get().is_none()) {
+                if let Some(reason) = stream.forbidden(book, now) {
+                    stream.end(reason);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Ends every request.

@@ -13,6 +13,6 @@ pub use approval::{Approval, ApprovalState, Approved, Demand, Expected, NotAppro
 pub use asked::{Asked, Asker, InvalidAsked};
 pub use grant::{Grant, GrantSubject, Issuance, IssuanceDenied};
 #[cfg(feature = "server")]
-pub use permit::{Cleared, Facts, NotClear, Permit, authorize};
+pub use permit::{Cleared, Facts, NotClear, Permit, Permitted, authorize};
 pub use permit::{Decided, DenialReason, Denied};
 pub use role::{InvalidRole, Role};

@@ -23,11 +23,19 @@ use crate::token::{Operations, Value};
 #[derive(Debug)]
 pub struct Permit {
     token: LiveToken,
-    operations: Operations,
+    permitted: Arc<Permitted>,
     /// One for each operation.
     capabilities: Box<[Capability]>,
-    rules: Arc<Rules>,
     decided: Box<Decided>,
+}
+
+/// What was permitted, and by which policies. Kept while it goes on, to be put before other ones.
+#[cfg(feature = "server")]
+#[derive(Debug)]
+pub struct Permitted {
+    operations: Operations,
+    rules: Arc<Rules>,
+    facts: Facts,
 }
 
 /// What is known of a request besides what it does.
@@ -164,7 +172,7 @@ pub fn authorize(
     token: LiveToken,
     operations: Operations,
     rules: &Arc<Rules>,
-    facts: &Facts,
+    facts: Facts,
 ) -> Result<Permit, Denied> {
     let chain = token.chain();
     let allowed = |operation: &Operation| {
@@ -172,8 +180,9 @@ pub fn authorize(
         allowed.cloned().map_err(|reason| Denied { reason, needed: operation.needed(), decided: None })
     };
     let capabilities = operations.iter().map(allowed).collect::<Result<_, _>>()?;
-    let decided = permitted(chain, &operations, rules, facts)?;
-    Ok(Permit { capabilities, decided: Box::new(decided), rules: rules.clone(), token, operations })
+    let decided = permitted(chain, &operations, rules, &facts)?;
+    let permitted = Permitted { operations, rules: rules.clone(), facts };
+    Ok(Permit { capabilities, decided: Box::new(decided), permitted: Arc::new(permitted), token })
 }
 
 /// What the policies say of all operations: a denial of one denies all, and comes before an approval that another asks for.
@@ -261,8 +270,8 @@ impl Permit {
     }
 
     /// The operations it allows.
-    pub const fn operations(&self) -> &Operations {
-        &self.operations
+    pub fn operations(&self) -> &Operations {
+        self.permitted.operations()
     }
 
     /// The capabilities that allowed them: one for each operation, in their order.
@@ -270,9 +279,9 @@ impl Permit {
         &self.capabilities
     }
 
-    /// The policies that were asked.
-    pub const fn rules(&self) -> &Arc<Rules> {
-        &self.rules
+    /// What it permits, and by which policies.
+    pub const fn permitted(&self) -> &Arc<Permitted> {
+        &self.permitted
     }
 
     /// Which of them decided.
@@ -291,15 +300,36 @@ impl Permit {
         rules: &Arc<Rules>,
         now: Monotonic,
     ) -> Result<Cleared<C>, (Self, NotClear)> {
-        if !Arc::ptr_eq(&self.rules, rules) {
+        if !Arc::ptr_eq(&self.permitted.rules, rules) {
             return Err((self, NotClear::PolicyChanged));
         }
         let loan = credential.as_ref().map(Borrowed::loan);
-        let used = Use { chain: self.token.chain(), service: self.operations.service(), loan };
+        let used = Use { chain: self.token.chain(), service: self.operations().service(), loan };
         match set.check_use(used, lease, now) {
             Ok(()) => Ok(Cleared { seq: set.seq(), permit: self, credential }),
             Err(not_live) => Err((self, not_live.into())),
         }
+    }
+}
+
+#[cfg(feature = "server")]
+impl Permitted {
+    /// The operations.
+    pub const fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    /// The policies that were asked.
+    pub const fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// Whether `rules` permit at `now` what goes on by this. What was used of limits, and what a person approved, is as it was
+    /// when it was permitted: both were for this request, which was sent.
+    #[expect(clippy::result_large_err, reason = "a denial is written down and answered, not passed through many hands")]
+    pub fn still(&self, chain: &Chain, rules: &Rules, now: Timestamp) -> Result<(), Denied> {
+        let facts = Facts { now, ..self.facts.clone() };
+        permitted(chain, &self.operations, rules, &facts).map(drop)
     }
 }
 

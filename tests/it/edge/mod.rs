@@ -10,7 +10,7 @@ mod limits;
 mod path;
 mod possession;
 pub(crate) mod raw;
-mod streams;
+pub(crate) mod streams;
 mod tls;
 pub(crate) mod upstream;
 

@@ -12,7 +12,7 @@ use super::upstream::Script;
 use super::{World, Writ, eventually, finish};
 
 /// A stream of events that has begun.
-async fn streaming(world: &World, writ: &Writ) -> Client {
+pub(crate) async fn streaming(world: &World, writ: &Writ) -> Client {
     world.upstream.answer(Script::Events);
     let mut client = Client::connect(world.edge.address()).await;
     client.write(writ.get("/notes/notes/7")).await;

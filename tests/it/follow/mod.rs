@@ -77,7 +77,7 @@ impl Edge {
             self.admit(token).unwrap(),
             operation("notes:notes/read:team").into(),
             &writ::policy::rules::Rules::built_in(),
-            &writ::policy::Facts::at(self.clock.now()),
+            writ::policy::Facts::at(self.clock.now()),
         )
         .unwrap()
     }

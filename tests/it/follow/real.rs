@@ -120,7 +120,7 @@ impl RealEdge {
             live,
             operation.into(),
             &writ::policy::rules::Rules::built_in(),
-            &writ::policy::Facts::at(test.clock.now()),
+            writ::policy::Facts::at(test.clock.now()),
         )
         .unwrap())
     }

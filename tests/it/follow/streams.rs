@@ -259,7 +259,7 @@ async fn no_request_slips_between_the_check_and_the_cut() {
                     live,
                     crate::tokens::operation("notes:notes/read:team").into(),
                     &writ::policy::rules::Rules::built_in(),
-                    &writ::policy::Facts::at(crate::tokens::at(10)),
+                    writ::policy::Facts::at(crate::tokens::at(10)),
                 );
                 let Ok((_, open)) = edge.knowledge.clear(permit.unwrap(), None) else { return };
                 cleared.fetch_add(1, Ordering::SeqCst);

@@ -10,7 +10,8 @@ use writ::token::hop::{self, Narrowing, NewHop};
 
 use super::document;
 use crate::edge::authority::Lending;
-use crate::edge::{World, Writ, eventually, random};
+use crate::edge::streams::streaming;
+use crate::edge::{World, Writ, eventually, finish, random};
 
 const ALL: &str = "@id(\"all\") permit(principal, action, resource);";
 
@@ -189,4 +190,28 @@ async fn a_permit_of_an_older_set_comes_to_nothing_at_the_second_look() {
     assert_eq!(problem["reason"], "policy_changed");
     assert!(world.upstream.seen().is_empty());
     assert_eq!(world.read(&writ).await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_once_the_policies_of_now_forbid_it_and_another_goes_on() {
+    let world = with_policy(ALL).await;
+    let alone = Authority { agent: "other".parse().unwrap(), ..World::block() };
+    let (mut cut, mut kept) = (streaming(&world, &world.writ()).await, streaming(&world, &world.writ_of(alone)).await);
+    // Another set that permits both.
+    put(&world, 2, 0, &document(&format!("{ALL} @id(\"x\") forbid(principal, action, resource) when {{ context.depth > 0 }};"))).await;
+    world.upstream.send_event();
+    for client in [&mut cut, &mut kept] {
+        assert_eq!(client.chunk().await, Ok(Some(b"data: 1\n\n".to_vec())));
+    }
+    put(&world, 3, 0, &document(&format!("{ALL} @id(\"not-this\") forbid(principal in Agent::\"assistant\", action, resource);"))).await;
+    // An abort, and not an end that a caller could take for the whole answer.
+    assert_eq!(cut.chunk().await, Err(()));
+    world.upstream.cut().await;
+    let outcome = world.outcome().await;
+    assert_eq!((finish(&outcome), outcome.status), (("cut", "policy_forbidden"), Some(200)));
+    world.upstream.send_event();
+    assert_eq!(kept.chunk().await, Ok(Some(b"data: 2\n\n".to_vec())));
+    // A set of a newer version of writ allows nothing.
+    put(&world, 4, 0, r#"{"policy":"","colour":"red"}"#).await;
+    assert_eq!(kept.chunk().await, Err(()));
 }

@@ -119,7 +119,7 @@ impl Vector {
             live,
             self.request.operation.clone().into(),
             &writ::policy::rules::Rules::built_in(),
-            &writ::policy::Facts::at(now),
+            writ::policy::Facts::at(now),
         ) {
             Ok(permit) => Ok(permit.capabilities()[0].clone()),
             Err(denied) => Err((denied.reason.code(), denied.to_string())),
