@@ -1,4 +1,4 @@
-//! `writ explain TOKEN METHOD URL`: allowed or denied, and which block, route or rule decides.
+//! `writ explain TOKEN METHOD URL`: allowed or denied, and which block, route or policy decides.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::catalog::{Ambiguous, Catalog, Listed, Origin, Service, Target};
 use crate::cli::Context;
 use crate::cli::failure::{Failure, REFUSED};
 use crate::cli::files::{read_json, read_text};
-use crate::cli::online;
+use crate::cli::{online, policy};
 use crate::cli::output::{bad, doubtful, faint, good, plain_line, strong, term};
 use crate::cli::remote::OperatorArgs;
 use crate::cli::request::encoded;
@@ -20,6 +20,8 @@ use crate::clock::Timestamp;
 use crate::id::ServiceName;
 use crate::policy::DenialReason;
 use crate::policy::permit::decide;
+use crate::policy::rules::explain::{Decided, Gaps, explain as explain_by};
+use crate::policy::rules::{self, Question, Rules};
 use crate::token::inspect::inspect;
 use crate::token::verify::{Expected, TokenError, current};
 use crate::token::{Argument, Capability, Chain, Limits, Operations, RawToken, RootKeys, verify};
@@ -38,6 +40,10 @@ pub(crate) struct ExplainArgs {
     /// A service's file; may be repeated. Without one, the authority's catalog is asked.
     #[arg(long = "service-file", value_name = "FILE")]
     services: Vec<PathBuf>,
+    /// Policies to decide by: documents, Cedar files or folders; may be repeated. Without them, the set in force at the authority
+    /// where its catalog is asked, and none where it is not.
+    #[arg(long = "policy", value_name = "FILE")]
+    policies: Vec<PathBuf>,
     /// The request's body, for routes that look at it; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
@@ -74,33 +80,52 @@ pub(crate) struct Explanation {
     /// The block whose check denies.
     #[serde(skip_serializing_if = "Option::is_none")]
     block: Option<usize>,
+    /// What the tenant's policies say of the operation, once the writ allows it; absent where they were not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policies: Option<Policies>,
     /// What to ask for instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     ask_for: Option<Capability>,
+}
+
+/// What policies say of a call by this writ, whoever it comes from and whatever is used of limits.
+#[derive(Debug, Serialize)]
+struct Policies {
+    /// The version of the set; 0 for the built-in one, and for one from files.
+    version: u64,
+    #[serde(flatten)]
+    said: rules::explain::Explanation,
 }
 
 impl ExplainArgs {
     pub(crate) fn run(self, context: Context) -> Result<(), Failure> {
         let token = self.token.read()?;
         let tenant = inspect(&token, &Limits::default())?.claims().authority().tenant.clone();
-        let services: Vec<Service> = if self.services.is_empty() {
+        let files = if self.policies.is_empty() { None } else { Some(policy::of_files(&self.policies)?) };
+        let (services, rules) = if self.services.is_empty() {
             online(async {
+                let remote = self.operator.open()?;
                 let path = format!("/v1/services?{}", encoded(&[("tenant", tenant.to_string())]));
-                self.operator.open()?.fetch(&path).await
+                let services: Vec<Service> = remote.fetch(&path).await?;
+                let rules = match files {
+                    Some(rules) => rules,
+                    None => policy::in_force(&remote, &tenant).await?,
+                };
+                Ok((services, Some(rules)))
             })?
         } else {
-            self.services.iter().map(|path| service(path)).collect::<Result<_, _>>()?
+            (self.services.iter().map(|path| service(path)).collect::<Result<_, _>>()?, files)
         };
         let listed = services.into_iter().map(|service| Listed { tenant: tenant.clone(), service });
         let catalog = Catalog::new(listed)?;
-        self.decide(&context, &token, &catalog)
+        self.decide(&context, &token, &By { catalog: &catalog, rules: rules.as_ref() })
     }
 
-    fn decide(&self, context: &Context, token: &RawToken, catalog: &Catalog) -> Result<(), Failure> {
+    fn decide(&self, context: &Context, token: &RawToken, by: &By<'_>) -> Result<(), Failure> {
         let keys = self.keys.as_deref().map(read_json::<RootKeys>).transpose()?;
         let body = self.body.as_deref().map(read_text).transpose()?;
         let asked = Asked { method: &self.method, url: &self.url, body: body.as_deref() };
-        let explanation = explain(token, keys.as_ref(), catalog, &asked, context.now());
+        let explanation = explain(token, keys.as_ref(), by, &asked, context.now());
         context.out.result(&explanation, || told(&explanation, &asked))?;
         if explanation.allowed { Ok(()) } else { Err(Failure::silent(REFUSED)) }
     }
@@ -108,6 +133,12 @@ impl ExplainArgs {
 
 fn service(path: &Path) -> Result<Service, Failure> {
     Service::from_toml(&read_text(path)?).map_err(|error| Failure::from(error).during(path.display()))
+}
+
+/// What a request is decided by, besides its writ.
+struct By<'a> {
+    catalog: &'a Catalog,
+    rules: Option<&'a Rules>,
 }
 
 /// The request that is asked about.
@@ -139,7 +170,7 @@ impl From<TokenError> for Refusal {
 fn explain(
     token: &RawToken,
     keys: Option<&RootKeys>,
-    catalog: &Catalog,
+    by: &By<'_>,
     asked: &Asked<'_>,
     now: Timestamp,
 ) -> Explanation {
@@ -154,15 +185,16 @@ fn explain(
         arguments: Vec::new(),
         capability: None,
         block: None,
+        policies: None,
         ask_for: None,
     };
     let mut steps = || -> Result<(), Refusal> {
-        let operations = understood(catalog, asked, &mut found)?;
+        let operations = understood(by.catalog, asked, &mut found)?;
         match keys {
             Some(keys) => {
                 let chain = Arc::new(verify(token, keys, &Limits::default())?);
                 current(&chain, keys, &named_by(&chain), now)?;
-                judged(&chain, &operations, catalog, now, &mut found)
+                judged(&chain, &operations, by, now, &mut found)
             }
             None => {
                 let unverified = inspect(token, &Limits::default())?;
@@ -173,7 +205,7 @@ fn explain(
                 if chain.not_before().secs() > now.secs() {
                     return Err(TokenError::NotYet.into());
                 }
-                judged(chain, &operations, catalog, now, &mut found)
+                judged(chain, &operations, by, now, &mut found)
             }
         }
     };
@@ -243,12 +275,12 @@ fn addressed<'c>(catalog: &'c Catalog, url: &str) -> Result<(&'c Listed, Target)
 fn judged(
     chain: &Chain,
     operations: &Operations,
-    catalog: &Catalog,
+    by: &By<'_>,
     now: Timestamp,
     found: &mut Explanation,
 ) -> Result<(), Refusal> {
     let tenant = &chain.authority().tenant;
-    if catalog.service(operations.service()).is_ok_and(|listed| listed.tenant != *tenant) {
+    if by.catalog.service(operations.service()).is_ok_and(|listed| listed.tenant != *tenant) {
         return Err(Refusal::of(
             "wrong_tenant",
             format!("the service does not belong to the writ's tenant `{tenant}`"),
@@ -270,7 +302,39 @@ fn judged(
             }
         }
     }
-    Ok(())
+    match by.rules {
+        None => Ok(()),
+        Some(rules) => permitted(chain, operations, rules, now, found),
+    }
+}
+
+/// What policies say of what the writ allows. Of several operations, that of which they allow least.
+fn permitted(
+    chain: &Chain,
+    operations: &Operations,
+    rules: &Rules,
+    now: Timestamp,
+    found: &mut Explanation,
+) -> Result<(), Refusal> {
+    let unknown = |member: &str| vec![Box::from(member)];
+    let gaps = Gaps { context: ["source", "used"].map(unknown).to_vec(), groups: false };
+    let said = |operation| (operation, explain_by(rules, &Question::of_call(chain, operation, None, &[], now), &gaps));
+    let Some((operation, said)) = operations.iter().map(said).max_by_key(|(_, said)| said.decision) else {
+        return Ok(());
+    };
+    found.operation = Some(operation.needed());
+    found.arguments.clone_from(&operation.arguments);
+    found.capability = decide(chain, operation, now).ok().cloned();
+    let names = said.by.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let refusal = match (said.decision, said.by.is_empty()) {
+        (Decided::Allow, _) => None,
+        (Decided::Deny, true) => Some(Refusal::of("policy_denied", "no policy permits it")),
+        (Decided::Deny, false) => Some(Refusal::of("policy_forbidden", format!("denied by {names}"))),
+        (Decided::Approval, _) => Some(Refusal::of("approval_required", format!("{names} asks for a person's approval"))),
+        (Decided::Unknown, _) => Some(Refusal::of("policy_unknown", format!("what {names} asks only a call has"))),
+    };
+    found.policies = Some(Policies { version: rules.version(), said });
+    refusal.map_or(Ok(()), Err)
 }
 
 /// Who added a block.
@@ -304,6 +368,9 @@ fn told(found: &Explanation, asked: &Asked<'_>) -> String {
     match (&found.capability, &found.ask_for) {
         (Some(capability), _) => {
             row("allowed by", format!("the capability {}, and every check passes", strong(capability)));
+            if !found.allowed {
+                row("denied by", format!("the policies: {}", plain_line(&found.why)));
+            }
         }
         (None, Some(needed)) => {
             row("denied by", plain_line(&found.why));
@@ -313,6 +380,14 @@ fn told(found: &Explanation, asked: &Asked<'_>) -> String {
     }
     let signatures = if found.signatures == "hold" { good("hold") } else { doubtful("not checked (give --keys)") };
     row("signatures", signatures);
-    row("not asked", faint("revocation and proof: only an edge knows"));
+    let not_asked = match (&found.policies, &found.capability) {
+        (None, Some(_)) => "the policies (give --policy); revocation and proof: only an edge knows",
+        _ => "revocation and proof: only an edge knows",
+    };
+    row("not asked", faint(not_asked));
+    if let Some(Policies { version, said }) = &found.policies {
+        let set = if *version == 0 { String::new() } else { format!(" (version {version})") };
+        lines.push(format!("  policies{set}\n{}", policy::told(said)));
+    }
     lines.join("\n")
 }

@@ -11,8 +11,10 @@ use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
 use crate::cli::operate::limit::limits_of;
-use crate::cli::remote::OperatorArgs;
+use crate::cli::remote::{OperatorArgs, Remote};
 use crate::cli::request::encoded;
+use crate::id::TenantName;
+use crate::policy::rules::explain as explained;
 use crate::policy::rules::{Facts, PolicySet, Rules, Schema, Type};
 
 mod check;
@@ -145,6 +147,22 @@ impl Known {
         }
         Ok(services)
     }
+}
+
+/// The set that these files hold, ready to decide. Whether what it names exists is not looked at.
+pub(crate) fn of_files(files: &[PathBuf]) -> Result<Rules, Failure> {
+    Ok(Rules::compile(0, 0, parsed(&Source::read(files)?)?)?)
+}
+
+/// The set of the tenant that is in force, ready to decide.
+pub(crate) async fn in_force(remote: &Remote, tenant: &TenantName) -> Result<Rules, Failure> {
+    let (version, document) = stored::of(remote, tenant).await?;
+    Ok(Rules::compile(version, 0, PolicySet::parse(document)?)?)
+}
+
+/// What each policy says, for a person: those that matter first.
+pub(crate) fn told(found: &explained::Explanation) -> String {
+    explain::told(found)
 }
 
 /// A set that may be loaded, ready to decide; what is wrong with it otherwise.

@@ -12,6 +12,8 @@ use crate::cli::failure::Failure;
 use crate::cli::operate::{list, of_tenant, text, when};
 use crate::cli::output::{good, plain, plain_line, strong};
 use crate::cli::remote::{OperatorArgs, Remote};
+use crate::cli::request::encoded;
+use crate::id::TenantName;
 use crate::policy::limit::Limits;
 use crate::policy::rules::Document;
 
@@ -132,6 +134,18 @@ async fn put(context: &Context, remote: &Remote, document: &Document) -> Result<
 async fn stored(remote: &Remote, version: Option<u64>) -> Result<Value, Failure> {
     let path = version.map_or_else(|| "/v1/policies".to_owned(), |version| format!("/v1/policies/{version}"));
     remote.fetch(&of_tenant(remote, &path, &[])).await
+}
+
+/// A tenant's set in force, and its version: 0 for the built-in one.
+pub(super) async fn of(remote: &Remote, tenant: &TenantName) -> Result<(u64, Document), Failure> {
+    #[derive(serde::Deserialize)]
+    struct Shown {
+        version: u64,
+        document: Document,
+    }
+    let path = format!("/v1/policies?{}", encoded(&[("tenant", tenant.to_string())]));
+    let Shown { version, document } = remote.fetch(&path).await?;
+    Ok((version, document))
 }
 
 /// The set in force, or another version of it.

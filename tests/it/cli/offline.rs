@@ -181,6 +181,38 @@ fn explain_names_what_decides() {
         writ(dir.path(), &["explain", "hop", "PUT", "/notes/notes/team/x", "--service-file", "notes.toml"]).stdout;
     assert!(text.starts_with("denied  PUT /notes/notes/team/x\n"), "{text}");
     assert!(text.contains("put it there when handing on"), "{text}");
+
+    let by_policy = |policy: &str, more: &[&str]| {
+        fs::write(dir.path().join("set.cedar"), policy).unwrap();
+        let call = ["explain", "hop", "GET", "/notes/notes/team/x", "--service-file", "notes.toml", "--policy", "set.cedar"];
+        writ(dir.path(), &[&call[..], more].concat())
+    };
+    for (policy, code, reason) in [
+        (r#"@id("p") permit(principal, action in Action::"reads", resource);"#, 0, "allowed"),
+        (r#"@id("p") permit(principal, action == Action::"notes:pay", resource);"#, 1, "policy_denied"),
+        (
+            r#"@id("a") permit(principal, action, resource); @id("p") forbid(principal, action, resource) when { context.depth > 0 };"#,
+            1,
+            "policy_forbidden",
+        ),
+        (r#"@id("p") @approval("finance") permit(principal, action, resource);"#, 1, "approval_required"),
+        (
+            r#"@id("p") permit(principal, action, resource) when { context.source.isInRange(ip("10.0.0.0/8")) };"#,
+            1,
+            "policy_unknown",
+        ),
+    ] {
+        let ended = by_policy(policy, &["--json"]);
+        let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((ended.code, found["reason"].as_str()), (code, Some(reason)), "{policy}: {found}");
+        assert_eq!(found["allowed"], code == 0);
+        let named = if reason == "policy_denied" { 0 } else { 1 };
+        assert_eq!(found["policies"]["by"].as_array().unwrap().len(), named, "{found}");
+        let text = by_policy(policy, &[]).stdout;
+        assert!(text.contains("and every check passes") && text.contains("p, line 1"), "{text}");
+    }
+    let refused = by_policy("@id(\"p\") permit(principal, action, resource)", &[]);
+    assert!(refused.code != 0 && refused.stderr.contains("`;`"), "{refused:?}");
 }
 
 #[test]
