@@ -21,6 +21,7 @@ use writ::catalog::Service;
 use writ::clock::{Clock, SystemClock, Timestamp};
 use writ::id::{AudienceName, ServiceName};
 use writ::key::{KeyPair, PublicKey, sha256};
+use writ::policy::limit::{Ask, Bucket, allot};
 use writ::revocation::{Entry, Statement, Target};
 use writ::secret::Secret;
 use writ::token::RootKeys;
@@ -30,7 +31,8 @@ use writ::token::verify::RootKey;
 use writ::vault::CredentialKind;
 use writ::wire::{
     self, AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply,
-    LendRequest, OfferedPolicies, OfferedService, Refusal, Settings, WireSecret, sign_reply,
+    LendRequest, LimitsReply, LimitsRequest, OfferedPolicies, OfferedService, Refusal, Settings, TenantLimits, WireSecret,
+    sign_reply,
 };
 
 pub(crate) const AUDIENCE: &str = "main";
@@ -60,6 +62,8 @@ struct Said {
     lending: Lending,
     lent: usize,
     records: Vec<Record>,
+    /// What the edge holds of each count.
+    held: HashMap<Bucket, i64>,
 }
 
 /// How it answers when asked for a credential.
@@ -131,12 +135,14 @@ impl StandIn {
             lending: Lending::Lends,
             lent: 0,
             records: Vec::new(),
+            held: HashMap::new(),
         });
         let stand_in = Self(Arc::new(Inner { url, issuer, clock, state, head: watch::Sender::new(0) }));
         let router = Router::new()
             .route("/v1/edge/join", post(join))
             .route("/v1/edge/feed", post(feed))
             .route("/v1/edge/lend", post(lend))
+            .route("/v1/edge/limits", post(limits))
             .route("/v1/edge/audit", post(audit))
             .with_state(stand_in.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -198,6 +204,15 @@ impl StandIn {
         let mut said = self.said();
         let tenant = TENANT.parse().unwrap();
         said.settings.policies = vec![OfferedPolicies { tenant, version, outdates, document: document.into() }];
+        said.settings.version += 1;
+        said.settings.version
+    }
+
+    /// Makes these the tenant's limits. Answers the settings' version.
+    pub(crate) fn put_limits(&self, limits: serde_json::Value) -> u64 {
+        let mut said = self.said();
+        let limits = serde_json::from_value(limits).unwrap();
+        said.settings.limits = vec![TenantLimits { tenant: TENANT.parse().unwrap(), limits }];
         said.settings.version += 1;
         said.settings.version
     }
@@ -321,6 +336,20 @@ async fn lend(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes)
         keep_ms: 60_000,
     };
     answer(proof, StatusCode::OK, &reply)
+}
+
+async fn limits(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes) -> Response {
+    let Asked { message, proof } = authority.asked::<LimitsRequest>("/v1/edge/limits", &headers, &body);
+    let said = &mut *authority.said();
+    let answer_of = |ask: &Ask| {
+        let limit = said.settings.limits[0].limits.named(&ask.bucket.limit)?;
+        let held = said.held.entry(ask.bucket.clone()).or_default();
+        let allotted = allot(ask, limit.max(), *held, *held);
+        *held = allotted.held;
+        Some(allotted)
+    };
+    let answers = message.asks.iter().map(answer_of).collect();
+    answer(proof, StatusCode::OK, &LimitsReply { answers })
 }
 
 async fn audit(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes) -> Response {

@@ -106,6 +106,26 @@ async fn a_request_that_waits_for_its_credential_is_refused_if_it_is_revoked_mea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_revoked_agents_request_reserved_of_a_limit_serves_another() {
+    let world = World::start().await;
+    let limit = serde_json::json!([{ "name": "one", "per": "service", "window": "31d", "calls": 1 }]);
+    let version = world.authority.put_limits(limit);
+    eventually("the edge has the limit", || world.edge.knowledge().settings_version() == Some(version)).await;
+    let other = world.writ_of(Authority { agent: "other".parse().unwrap(), ..World::block() });
+    world.authority.set_lending(Lending::Hangs);
+    let mut client = Client::connect(world.edge.address()).await;
+    client.write(world.writ().get("/notes/notes/7")).await;
+    world.decisions(1).await;
+    assert_eq!(world.read(&other).await.status, 429, "all of it is reserved");
+    world.authority.revoke(Target::Agent("acme".parse().unwrap(), "assistant".parse().unwrap())).await;
+    world.authority.set_lending(Lending::Lends);
+    assert_eq!(client.answer().await.status, 401);
+    assert_eq!(world.read(&other).await.status, 200);
+    assert_eq!(world.read(&other).await.status, 429);
+    assert_eq!(world.upstream.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_streams_is_cut_by_a_revocation() {
     let world = World::start().await;
     let writ =
