@@ -299,7 +299,7 @@ impl ProviderTable {
                 groups: claim("identity.provider.groups_claim", self.groups_claim, "groups")?,
                 session: claim("identity.provider.session_claim", self.session_claim, "sid")?,
             },
-            policy_claims: policy_claims(self.policy_claims)?,
+            policy_claims: policy_claims("identity.provider.policy_claims", self.policy_claims)?,
             token_age_max: seconds("identity.provider.token_age_max_s", self.token_age_max_s, 3600, 1)?,
             login_age_max: match self.login_age_max_s {
                 None => None,
@@ -418,14 +418,16 @@ fn claim(key: &'static str, name: Option<Box<str>>, default: &str) -> Result<Box
 }
 
 /// At most 15: with the provider's name as many as a writ carries.
-fn policy_claims(claims: BTreeMap<Box<str>, ClaimKind>) -> Result<BTreeMap<ClaimName, ClaimKind>, Refused> {
-    const KEY: &str = "identity.provider.policy_claims";
+pub(super) fn policy_claims(
+    key: &'static str,
+    claims: BTreeMap<Box<str>, ClaimKind>,
+) -> Result<BTreeMap<ClaimName, ClaimKind>, Refused> {
     if claims.len() >= CLAIMS_MAX {
-        return Err((KEY, "must name at most 15 claims", claims.len().to_string()));
+        return Err((key, "must name at most 15 claims", claims.len().to_string()));
     }
     let named = |(name, kind): (Box<str>, ClaimKind)| match name.parse::<ClaimName>() {
         Ok(parsed) if parsed.as_str() != PROVIDER_CLAIM => Ok((parsed, kind)),
-        _ => Err((KEY, "must be names of claims, and not `provider`", format!("`{}`", crate::id::shown(&name)))),
+        _ => Err((key, "must be names of claims, and not `provider`", format!("`{}`", crate::id::shown(&name)))),
     };
     claims.into_iter().map(named).collect()
 }

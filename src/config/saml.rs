@@ -1,5 +1,6 @@
 //! SAML identity providers: whose assertions count, for which tenant, and how far.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use serde::Deserialize;
 
 use crate::config::ConfigError;
 use crate::config::identity::{
-    ProviderTerms, Refused, Reuse, ScimUser, Standing, clock_skew, scim_user, seconds, user_prefix,
+    ClaimKind, ProviderTerms, Refused, Reuse, ScimUser, Standing, clock_skew, policy_claims, scim_user, seconds,
+    user_prefix,
 };
 use crate::id::{ProviderName, TenantName, is_deceptive};
+use crate::token::claims::ClaimName;
 
 /// The most certificates of a provider: one in use, one to come, and some to spare.
 const CERTIFICATES_MAX: usize = 8;
@@ -38,6 +41,8 @@ pub struct SamlTerms {
     pub user: SamlUser,
     /// The attribute with the user's groups.
     pub groups_attribute: Box<str>,
+    /// The attributes that policies may look at (`context.session`), and of which kind each is.
+    pub policy_claims: BTreeMap<ClaimName, ClaimKind>,
     /// Whether its `SessionIndex` names a session.
     pub sessions: SamlSessions,
     /// Stands before the user and session names that it gives, so that no two providers of a tenant name the same user.
@@ -86,6 +91,8 @@ pub(super) struct SamlTable {
     name_id_formats: Option<Vec<Box<str>>>,
     user_attribute: Option<Box<str>>,
     groups_attribute: Option<Box<str>>,
+    #[serde(default)]
+    policy_claims: BTreeMap<Box<str>, ClaimKind>,
     session_index_unique: Option<bool>,
     #[serde(default)]
     user_prefix: Box<str>,
@@ -145,6 +152,7 @@ impl SamlTable {
                 let attribute = self.groups_attribute.unwrap_or_else(|| "groups".into());
                 text("identity.saml.groups_attribute", attribute)?
             },
+            policy_claims: policy_claims("identity.saml.policy_claims", self.policy_claims)?,
             sessions: match self.session_index_unique {
                 None | Some(true) => SamlSessions::Unique,
                 Some(false) => SamlSessions::Recurring,
@@ -239,6 +247,7 @@ mod tests {
             ("login_age_max_s = 0", "login_age_max_s"),
             ("writ_ttl_max_s = 86401", "writ_ttl_max_s"),
             ("scim_user = \"id\"", "scim_user"),
+            ("policy_claims = { provider = \"string\" }", "policy_claims"),
         ] {
             let error = terms(&format!("{SAML}{line}\n")).unwrap_err();
             assert!(error.contains(&format!("identity.saml.{key}")) && error.contains("idp"), "{line}: {error}");

@@ -61,7 +61,8 @@ impl Providers {
     /// a policy that names it is checked with that one.
     pub fn policy_claims(&self) -> BTreeMap<Box<str>, Type> {
         let mut all = BTreeMap::new();
-        for (name, kind) in self.openid.iter().flat_map(|provider| &provider.terms.policy_claims) {
+        let openid = self.openid.iter().map(|provider| &provider.terms.policy_claims);
+        for (name, kind) in openid.chain(self.saml.policy_claims()).flatten() {
             let kind = match kind {
                 ClaimKind::Boolean => Type::Boolean,
                 ClaimKind::Integer => Type::Integer,

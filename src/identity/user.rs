@@ -1,5 +1,6 @@
 //! A user, as an ID token or an access token names them: for whom it was made, when, and about whom. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -8,7 +9,7 @@ use crate::id::{Group, ProviderName, Subject, TenantName};
 use crate::identity::Refused;
 use crate::identity::claims::{audiences, check_issuer, named, not_ahead, time};
 use crate::identity::jws::IdentityToken;
-use crate::token::claims::{CLAIMS_MAX, Claim, ClaimValue};
+use crate::token::claims::{CLAIMS_MAX, Claim, ClaimName, ClaimValue};
 use crate::token::strict_json::Object;
 
 /// Which kind of token is expected. One kind never passes for another.
@@ -142,7 +143,7 @@ pub(super) fn vouched_for(
         subject: named(claims, &terms.claims.user, terms)?
             .ok_or_else(|| Refused::new(format!("its claim `{}` is missing", terms.claims.user)))?,
         groups: groups(claims, &terms.claims.groups)?,
-        claims: for_policies(claims, terms)?,
+        claims: for_policies(&terms.name, &terms.policy_claims, |name, kind| Ok(for_policy(claims, name, kind)))?,
         session: named(claims, &terms.claims.session, terms)?,
         login: login.unwrap_or(issued),
         expires,
@@ -256,32 +257,22 @@ fn groups(claims: &Object, claim: &str) -> Result<Vec<Group>, Refused> {
 
 /// The claims that policies may look at. One of another kind than the settings say is no claim that is missing: a forbid could be
 /// about it.
-fn for_policies(claims: &Object, terms: &ProviderTerms) -> Result<Vec<Claim>, Refused> {
-    let mut found = vec![ClaimValue::provider(&terms.name)];
-    for (name, kind) in &terms.policy_claims {
-        let key = name.as_str();
-        if !claims.has(key) {
-            continue;
-        }
-        let text = |text: String| ClaimValue::is_text(&text).then(|| text.into_boxed_str());
-        let value = match kind {
-            ClaimKind::Boolean => claims.boolean(key).map(ClaimValue::Boolean),
-            ClaimKind::Integer => claims.integer(key).map(ClaimValue::Integer),
-            ClaimKind::String => claims.text(key).and_then(text).map(ClaimValue::String),
-            ClaimKind::Strings => {
-                let texts = claims.texts(key).and_then(|texts| texts.into_iter().map(text).collect::<Option<Vec<_>>>());
-                texts.map(ClaimValue::strings)
+pub(super) fn for_policies(
+    provider: &ProviderName,
+    wanted: &BTreeMap<ClaimName, ClaimKind>,
+    read: impl Fn(&str, ClaimKind) -> Result<Said, Refused>,
+) -> Result<Vec<Claim>, Refused> {
+    let mut found = vec![ClaimValue::provider(provider)];
+    for (name, kind) in wanted {
+        match read(name.as_str(), *kind)? {
+            Said::Nothing => {}
+            Said::Value(value) => found.push(Claim { name: name.clone(), value }),
+            Said::Otherwise => {
+                return Err(Refused::new(format!(
+                    "its claim `{}` is not of the kind that `policy_claims` of provider `{provider}` says",
+                    name.as_str()
+                )));
             }
-        };
-        let value = value.ok_or_else(|| {
-            Refused::new(format!(
-                "its claim `{key}` is not of the kind that `policy_claims` of provider `{}` says",
-                terms.name
-            ))
-        })?;
-        // No text at all says as little as no claim.
-        if value.facts() > 0 {
-            found.push(Claim { name: name.clone(), value });
         }
     }
     if found.iter().map(|claim| claim.value.facts()).sum::<usize>() > CLAIMS_MAX {
@@ -289,6 +280,46 @@ fn for_policies(claims: &Object, terms: &ProviderTerms) -> Result<Vec<Claim>, Re
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// What a provider says of a user under a name that policies may look at.
+pub(super) enum Said {
+    /// Nothing.
+    Nothing,
+    /// This.
+    Value(ClaimValue),
+    /// Something of another kind.
+    Otherwise,
+}
+
+impl Said {
+    /// Texts, as a value of this kind. No text at all says as little as no claim.
+    pub(super) fn texts(texts: Vec<String>) -> Self {
+        if texts.is_empty() {
+            return Self::Nothing;
+        }
+        let text = |text: String| ClaimValue::is_text(&text).then(|| text.into_boxed_str());
+        let texts = texts.into_iter().map(text).collect::<Option<Vec<_>>>();
+        texts.map(ClaimValue::strings).map_or(Self::Otherwise, Self::Value)
+    }
+
+    /// One text.
+    pub(super) fn text(text: String) -> Self {
+        if ClaimValue::is_text(&text) { Self::Value(ClaimValue::String(text.into())) } else { Self::Otherwise }
+    }
+}
+
+fn for_policy(claims: &Object, name: &str, kind: ClaimKind) -> Said {
+    if !claims.has(name) {
+        return Said::Nothing;
+    }
+    let said = match kind {
+        ClaimKind::Boolean => claims.boolean(name).map(ClaimValue::Boolean).map(Said::Value),
+        ClaimKind::Integer => claims.integer(name).map(ClaimValue::Integer).map(Said::Value),
+        ClaimKind::String => claims.text(name).map(Said::text),
+        ClaimKind::Strings => claims.texts(name).map(Said::texts),
+    };
+    said.unwrap_or(Said::Otherwise)
 }
 
 /// RFC 7800: a token that is bound to a key counts from the hands of whoever proves that key.

@@ -6,9 +6,10 @@ use roxmltree::Node;
 use super::document::{self, ASSERTION_NS as NS, children, one, only, optional, text};
 use super::signature::SignedAssertion;
 use crate::clock::Timestamp;
-use crate::config::identity::Reuse;
+use crate::config::identity::{ClaimKind, Reuse};
 use crate::config::saml::{SamlSessions, SamlTerms, SamlUser};
 use crate::id::{Group, Subject};
+use crate::identity::user::{Said, for_policies};
 use crate::identity::{Refused, VerifiedIdentity};
 use crate::key::sha256;
 use crate::token::claims::ClaimValue;
@@ -57,7 +58,7 @@ pub(super) fn identity(
         tenant: terms.tenant.clone(),
         subject: named("user", user, terms)?,
         groups: attributes.groups(&terms.groups_attribute)?,
-        claims: vec![ClaimValue::provider(&terms.name)],
+        claims: for_policies(&terms.name, &terms.policy_claims, |name, kind| attributes.for_policy(name, kind))?,
         session: match (terms.sessions, login.session) {
             (SamlSessions::Unique, Some(session)) => Some(named("`SessionIndex`", session, terms)?),
             (SamlSessions::Recurring, _) | (_, None) => None,
@@ -206,6 +207,24 @@ impl<'a> Attributes<'a> {
             [value] => Ok(value),
             _ => Err(Refused::new(format!("its attribute `{name}`, which names the user, has not exactly one value"))),
         }
+    }
+
+    /// What an attribute says to policies. All values of an attribute are texts.
+    fn for_policy(&self, name: &str, kind: ClaimKind) -> Result<Said, Refused> {
+        let values = self.values(name)?;
+        Ok(match (kind, &values[..]) {
+            (_, []) => Said::Nothing,
+            (ClaimKind::Strings, values) => Said::texts(values.iter().map(|value| (*value).to_owned()).collect()),
+            (ClaimKind::String, [only]) => Said::text((*only).to_owned()),
+            // As `xs:boolean` and `xs:integer` are written in one way.
+            (ClaimKind::Boolean, ["true"]) => Said::Value(ClaimValue::Boolean(true)),
+            (ClaimKind::Boolean, ["false"]) => Said::Value(ClaimValue::Boolean(false)),
+            (ClaimKind::Integer, [only]) => match only.parse::<i64>() {
+                Ok(number) if number.to_string() == *only => Said::Value(ClaimValue::Integer(number)),
+                _ => Said::Otherwise,
+            },
+            (ClaimKind::String | ClaimKind::Boolean | ClaimKind::Integer, _) => Said::Otherwise,
+        })
     }
 
     fn groups(&self, name: &str) -> Result<Vec<Group>, Refused> {

@@ -5,6 +5,7 @@
 //! believed that stands anywhere else. So neither the document around an assertion nor a mistake in the canonical form can
 //! change what it says: either can only make it fail.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -12,9 +13,11 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::clock::Timestamp;
+use crate::config::identity::ClaimKind;
 use crate::config::saml::SamlTerms;
 use crate::id::TenantName;
 use crate::identity::{Refused, SetupError, VerifiedIdentity};
+use crate::token::claims::ClaimName;
 
 mod assertion;
 mod canonical;
@@ -49,6 +52,11 @@ impl fmt::Debug for SamlProviders {
 }
 
 impl SamlProviders {
+    /// What each provider's settings let policies look at.
+    pub fn policy_claims(&self) -> impl Iterator<Item = &BTreeMap<ClaimName, ClaimKind>> {
+        self.0.iter().map(|provider| &provider.terms.policy_claims)
+    }
+
     /// Reads the certificates that `terms` name.
     pub fn open(terms: &[SamlTerms]) -> Result<Self, SetupError> {
         let open = |terms: &SamlTerms| {

@@ -3,6 +3,7 @@
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use writ::id::TenantName;
 use writ::identity::saml::SamlProviders;
+use writ::token::claims::ClaimValue;
 
 use super::mint::{Idp, Reader, assertion, at, pem, terms};
 use crate::support::authority::START;
@@ -48,6 +49,49 @@ fn a_prefix_stands_before_users_and_sessions_and_not_before_groups() {
 fn groups_are_those_of_the_named_attribute_or_none() {
     assert_eq!(read("groups_attribute = \"uid\"", &assertion()).unwrap().groups().len(), 1);
     assert_eq!(read("groups_attribute = \"memberOf\"", &assertion()).unwrap().groups().len(), 0);
+}
+
+#[test]
+fn attributes_that_the_settings_name_are_said_to_policies_each_of_its_kind() {
+    let attribute = |name: &str, values: &[&str]| {
+        let values: String =
+            values.iter().map(|value| format!("<saml:AttributeValue>{value}</saml:AttributeValue>")).collect();
+        let more = format!("<saml:Attribute Name=\"{name}\">{values}</saml:Attribute></saml:AttributeStatement>");
+        assertion().replace("</saml:AttributeStatement>", &more)
+    };
+    let said = |kind: &str, values: &[&str]| -> Result<Vec<(String, ClaimValue)>, String> {
+        let identity = read(&format!("policy_claims = {{ x = \"{kind}\" }}"), &attribute("x", values))?;
+        Ok(identity.claims().iter().map(|claim| (claim.name.as_str().to_owned(), claim.value.clone())).collect())
+    };
+    let provider = ("provider".to_owned(), ClaimValue::String("idp".into()));
+    for (kind, values, value) in [
+        ("string", &["mfa"][..], ClaimValue::String("mfa".into())),
+        ("strings", &["otp", "mfa", "otp"], ClaimValue::Strings(vec!["mfa".into(), "otp".into()])),
+        ("boolean", &["true"], ClaimValue::Boolean(true)),
+        ("boolean", &["false"], ClaimValue::Boolean(false)),
+        ("integer", &["-3"], ClaimValue::Integer(-3)),
+    ] {
+        assert_eq!(said(kind, values).unwrap(), [provider.clone(), ("x".to_owned(), value)], "{kind}");
+    }
+    for (kind, values) in [
+        ("string", &["a", "b"][..]),
+        ("boolean", &["1"]),
+        ("boolean", &["true", "false"]),
+        ("integer", &["+3"]),
+        ("integer", &["03"]),
+        ("integer", &["9223372036854775808"]),
+    ] {
+        let why = said(kind, values).unwrap_err();
+        assert!(why.contains("claim `x`") && why.contains("`policy_claims`"), "{kind}: {why}");
+    }
+    // What it does not say, or says under a name that nobody asked for, is not there.
+    assert_eq!(said("strings", &[]).unwrap(), [provider.clone()]);
+    let twice = attribute("x", &["true"]).replace("Name=\"groups\"", "Name=\"x\"");
+    assert!(read("policy_claims = { x = \"boolean\" }", &twice).unwrap_err().contains("twice"));
+    assert_eq!(read("", &attribute("x", &["mfa"])).unwrap().claims().len(), 1);
+    let many: Vec<String> = (0..16).map(|n| format!("method-{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(said("strings", &many).unwrap_err().contains("more than 16"));
 }
 
 #[test]
