@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::cli::failure::Failure;
 use crate::cli::files::{random, read_text};
 use crate::clock::Timestamp;
+use crate::config::client::ClientConfig;
 use crate::dial::{Answer, AuthorityClient, AuthorityUrl, TrustedRoots};
 use crate::id::TenantName;
 use crate::key::{KeyPair, sha256};
@@ -137,10 +138,20 @@ impl OperatorArgs {
 
 /// Where the session at an authority is kept: in the person's own settings folder. `None` where there is none.
 pub(crate) fn session_file(url: &AuthorityUrl) -> Option<PathBuf> {
+    let name = hex::encode(&sha256(url.to_string().as_bytes())[..8]);
+    Some(own_folder()?.join(format!("session-{name}")))
+}
+
+/// The settings of the person at the terminal, from `client.toml` in their own folder.
+pub(crate) fn client_config() -> Result<ClientConfig, Failure> {
+    let Some(folder) = own_folder() else { return Ok(ClientConfig::default()) };
+    Ok(ClientConfig::load(&folder.join("client.toml"))?)
+}
+
+fn own_folder() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(variable("HOME")?).join(".config"));
     let settings = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?;
-    let name = hex::encode(&sha256(url.to_string().as_bytes())[..8]);
-    Some(settings.join("writ").join(format!("session-{name}")))
+    Some(settings.join("writ"))
 }
 
 /// A variable of this process's environment; an empty one counts as absent.

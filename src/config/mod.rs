@@ -3,6 +3,7 @@
 //! What a file says (private, `deny_unknown_fields`) is apart from what a process is given (public, already checked).
 
 pub mod authority;
+pub mod client;
 pub mod edge;
 pub mod identity;
 pub mod journal;

@@ -1,6 +1,6 @@
 //! `writ policy draft`: a language model's proposal, checked and printed. Nothing here loads a policy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 
@@ -10,13 +10,15 @@ use crate::cli::Context;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
 use crate::cli::output::{doubtful, plain_line, term};
-use crate::cli::remote::variable;
+use crate::cli::remote::{client_config, variable};
+use crate::config::client::DraftConfig;
 use crate::dial::TrustedRoots;
 use crate::identity::fetch::Fetcher;
 use crate::policy::rules::Severity;
 use crate::policy::rules::draft::{WANTED_BYTES_MAX, answered, asked};
 use crate::policy::rules::template::Template;
 
+const MODEL: &str = "gpt-4.1-mini";
 /// The variable that holds the endpoint's key.
 const KEY_VARIABLE: &str = "WRIT_DRAFT_KEY";
 
@@ -26,12 +28,13 @@ pub(crate) struct DraftArgs {
     /// What agents shall be allowed, in your own words: `"only read calendar events"`.
     #[arg(value_name = "TEXT")]
     wanted: String,
-    /// An OpenAI-compatible API, as `https://api.openai.com/v1/chat/completions`. Without one, the nearest template is shown.
+    /// An OpenAI-compatible API, as `https://api.openai.com/v1/chat/completions`. Without one, here or in the `[draft]` table of
+    /// `client.toml`, the nearest template is shown.
     #[arg(long, value_name = "URL", env = "WRIT_DRAFT_URL")]
     endpoint: Option<String>,
-    /// The model to ask.
-    #[arg(long, value_name = "NAME", env = "WRIT_DRAFT_MODEL", default_value = "gpt-4.1-mini")]
-    model: String,
+    /// The model to ask; `gpt-4.1-mini` where nothing says otherwise.
+    #[arg(long, value_name = "NAME", env = "WRIT_DRAFT_MODEL")]
+    model: Option<String>,
     /// A file with the endpoint's key. Without it: WRIT_DRAFT_KEY.
     #[arg(long, value_name = "FILE", env = "WRIT_DRAFT_KEY_FILE")]
     key_file: Option<PathBuf>,
@@ -44,11 +47,16 @@ impl DraftArgs {
         if self.wanted.len() > WANTED_BYTES_MAX {
             return Err(Failure::usage(format!("say it in at most {WANTED_BYTES_MAX} bytes")));
         }
-        let Some(endpoint) = &self.endpoint else { return self.nearest(context) };
+        // Who names another endpoint does not send it the key of the one in the settings.
+        let settings = if self.endpoint.is_some() { DraftConfig::default() } else { client_config()?.draft };
+        let Some(endpoint) = self.endpoint.as_ref().or(settings.endpoint.as_ref()) else {
+            return self.nearest(context);
+        };
+        let model = self.model.as_ref().or(settings.model.as_ref()).map_or(MODEL, String::as_str);
         let schema = self.known.schema(None).await?;
         let fetcher = Fetcher::new(&TrustedRoots::web(), true);
-        let request = asked(&self.model, &self.wanted, &schema).to_string();
-        let answer = fetcher.endpoint(endpoint)?.poll(self.authorization()?, request).await?;
+        let request = asked(model, &self.wanted, &schema).to_string();
+        let answer = fetcher.endpoint(endpoint)?.poll(self.authorization(settings.key_file.as_deref())?, request).await?;
         let draft = answered(&answer)?;
         let source = Source::of_text(&draft);
         let findings = parsed(&source).map(|set| {
@@ -84,14 +92,16 @@ impl DraftArgs {
         context.out.raw(draft.trim_end())
     }
 
-    fn authorization(&self) -> Result<HeaderValue, Failure> {
-        let key = match &self.key_file {
-            Some(path) => read_text(path)?,
-            None => variable(KEY_VARIABLE).ok_or_else(|| {
-                Failure::usage(format!(
+    fn authorization(&self, settings: Option<&Path>) -> Result<HeaderValue, Failure> {
+        let key = match (&self.key_file, variable(KEY_VARIABLE), settings) {
+            (Some(path), _, _) => read_text(path)?,
+            (None, Some(key), _) => key,
+            (None, None, Some(path)) => read_text(path)?,
+            (None, None, None) => {
+                return Err(Failure::usage(format!(
                     "set {KEY_VARIABLE} or give `--key-file`: an endpoint that asks for no key takes any"
-                ))
-            })?,
+                )));
+            }
         };
         let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
             .map_err(|_| Failure::usage("the endpoint's key holds characters that no header has"))?;

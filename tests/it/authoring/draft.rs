@@ -1,6 +1,7 @@
 //! `writ policy draft` against an HTTP server written here: no language model can be had, and none is imitated. What counts
 //! is that whatever an endpoint answers is read as the word of a stranger.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
@@ -69,6 +70,40 @@ fn a_draft_that_passes_the_check_is_printed_and_nothing_is_loaded() {
     assert!(head.to_lowercase().contains("authorization: bearer canary-key"));
     assert_eq!(asked["messages"][1]["content"], "only read calendar events");
     assert!(asked["messages"][0]["content"].as_str().unwrap().contains("google-calendar:events/read"));
+}
+
+#[test]
+fn whom_to_ask_stands_in_the_clients_settings_and_who_names_another_does_not_get_that_ones_key() {
+    let dir = folder(&[]);
+    fs::create_dir(dir.path().join("writ")).unwrap();
+    fs::write(dir.path().join("writ/key"), "key-of-the-settings\n").unwrap();
+    let run = |more: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["policy", "draft", "read calendars", "--builtin", "google-calendar"], more].concat();
+        let mut command = command(dir.path(), &args);
+        command.env("XDG_CONFIG_HOME", dir.path()).envs(variables.iter().copied());
+        finished(command.output().unwrap())
+    };
+    let set = |url: &str| {
+        let text = format!("[draft]\nendpoint = \"{url}\"\nmodel = \"ours\"\nkey_file = \"key\"\n");
+        fs::write(dir.path().join("writ/client.toml"), text).unwrap();
+    };
+    for (variables, key, model) in [
+        (&[][..], "key-of-the-settings", "ours"),
+        (&[("WRIT_DRAFT_KEY", "other-key"), ("WRIT_DRAFT_MODEL", "theirs")], "other-key", "theirs"),
+    ] {
+        let (url, served) = endpoint("200 OK", answer(GOOD));
+        set(&url);
+        run(&[], variables).ok();
+        let (head, asked) = served.join().unwrap();
+        assert!(head.to_lowercase().contains(&format!("authorization: bearer {key}")), "{head}");
+        assert_eq!(asked["model"], model);
+    }
+    set("http://127.0.0.1:1/nobody");
+    let refused = run(&["--endpoint", "http://127.0.0.1:1/other"], &[]);
+    assert!(refused.code != 0 && refused.stderr.contains("WRIT_DRAFT_KEY"), "{refused:?}");
+    fs::write(dir.path().join("writ/client.toml"), "[draft]\nurl = \"x\"\n").unwrap();
+    let refused = run(&[], &[]);
+    assert!(refused.code != 0 && refused.stderr.contains("client.toml") && refused.stderr.contains("url"), "{refused:?}");
 }
 
 #[test]
