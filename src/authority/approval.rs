@@ -44,7 +44,7 @@ impl Authority {
         let (handle, asker) = (ApprovalId::from_bytes(random()?), Asker::of(&chain));
         let new = NewApproval {
             handle,
-            asked: self.sealed(&asker.tenant, handle, &request.asked)?,
+            asked: self.seal_asked(&asker.tenant, handle, &request.asked)?,
             asker,
             edge: edge.name.clone(),
             created: now,
@@ -147,7 +147,7 @@ impl Authority {
         handle: ApprovalId,
     ) -> Result<(ApprovalRecord, Option<Asked>), AuthorityError> {
         let record = self.approval_record(tenant, handle).await?;
-        let asked = self.opened(&record)?;
+        let asked = self.open_asked(&record)?;
         Ok((record, asked))
     }
 
@@ -166,8 +166,15 @@ impl Authority {
         digest: &[u8; 32],
         note: Option<Note>,
     ) -> Result<(), AuthorityError> {
-        let record = self.approval_record(tenant, handle).await?;
-        let satisfies = satisfied(&record, by)?;
+        let (record, asked) = self.approval(tenant, handle).await?;
+        // By what is sealed, and so bound to the digest: the summary beside it is only to be read.
+        let Some(asked) = asked else {
+            return Err(AuthorityError::Decided(match record.state {
+                ApprovalState::Pending => ApprovalState::Expired,
+                state => state,
+            }));
+        };
+        let satisfies = satisfied(&asked.parts().demands, by)?;
         if record.new.asked.digest != *digest {
             return Err(AuthorityError::OtherDigest);
         }
@@ -189,7 +196,7 @@ impl Authority {
         note: Option<Note>,
     ) -> Result<(), AuthorityError> {
         let record = self.approval_record(tenant, handle).await?;
-        let satisfies = satisfied(&record, by)?;
+        let satisfies = satisfied(&record.new.asked.summary.demands, by)?;
         self.rule(by, &record, &Ruling::Deny, satisfies, note).await
     }
 
@@ -246,13 +253,14 @@ impl Authority {
 
 /// What would be sent is as secret as what is in it: at rest only the authority reads it.
 impl Authority {
-    fn sealed(&self, tenant: &TenantName, handle: ApprovalId, asked: &Asked) -> Result<KeptAsked, AuthorityError> {
-        let json = serde_json::to_vec(asked).map_err(|_| AuthorityError::Malformed("the request does not fit".into()))?;
+    fn seal_asked(&self, tenant: &TenantName, handle: ApprovalId, asked: &Asked) -> Result<KeptAsked, AuthorityError> {
+        let json =
+            serde_json::to_vec(asked).map_err(|_| AuthorityError::Malformed("the request does not fit".into()))?;
         let sealed = self.keyring.seal(&binding(tenant, &record(handle)), &json)?;
         Ok(KeptAsked { digest: asked.digest(), summary: asked.into(), sealed: Some(sealed) })
     }
 
-    fn opened(&self, kept: &ApprovalRecord) -> Result<Option<Asked>, AuthorityError> {
+    fn open_asked(&self, kept: &ApprovalRecord) -> Result<Option<Asked>, AuthorityError> {
         let new = &kept.new;
         // What is over is not shown, whether its expiry was written down or not.
         if !matches!(kept.state, ApprovalState::Pending | ApprovalState::Approved) {
@@ -275,8 +283,7 @@ fn binding<'a>(tenant: &'a TenantName, record: &'a str) -> Binding<'a> {
 }
 
 /// As whom the operator decides.
-fn satisfied(record: &ApprovalRecord, by: &Caller) -> Result<Vec<Box<str>>, AuthorityError> {
-    let demands = &record.new.asked.summary.demands;
+fn satisfied(demands: &[Demand], by: &Caller) -> Result<Vec<Box<str>>, AuthorityError> {
     let groups = by.session.as_ref().map_or(&[][..], |session| &session.groups);
     Demand::satisfied_by(demands, by.role, groups)
         .ok_or_else(|| AuthorityError::NotAsked(Demand::approvers(demands).join(", ")))

@@ -10,12 +10,12 @@ use crate::catalog::{Ambiguous, Catalog, Listed, Origin, Service, Target};
 use crate::cli::Context;
 use crate::cli::failure::{Failure, REFUSED};
 use crate::cli::files::{read_json, read_text};
-use crate::cli::{online, policy};
 use crate::cli::output::{bad, doubtful, faint, good, plain_line, strong, term};
 use crate::cli::remote::OperatorArgs;
 use crate::cli::request::encoded;
 use crate::cli::token::TokenArg;
 use crate::cli::tree::short;
+use crate::cli::{online, policy};
 use crate::clock::Timestamp;
 use crate::id::ServiceName;
 use crate::policy::DenialReason;
@@ -167,13 +167,7 @@ impl From<TokenError> for Refusal {
 }
 
 /// Decides as an edge would, but for revocation and the proof: those nobody but an edge can know.
-fn explain(
-    token: &RawToken,
-    keys: Option<&RootKeys>,
-    by: &By<'_>,
-    asked: &Asked<'_>,
-    now: Timestamp,
-) -> Explanation {
+fn explain(token: &RawToken, keys: Option<&RootKeys>, by: &By<'_>, asked: &Asked<'_>, now: Timestamp) -> Explanation {
     let mut found = Explanation {
         allowed: false,
         reason: "allowed",
@@ -330,7 +324,9 @@ fn permitted(
         (Decided::Allow, _) => None,
         (Decided::Deny, true) => Some(Refusal::of("policy_denied", "no policy permits it")),
         (Decided::Deny, false) => Some(Refusal::of("policy_forbidden", format!("denied by {names}"))),
-        (Decided::Approval, _) => Some(Refusal::of("approval_required", format!("{names} asks for a person's approval"))),
+        (Decided::Approval, _) => {
+            Some(Refusal::of("approval_required", format!("{names} asks for a person's approval")))
+        }
         (Decided::Unknown, _) => Some(Refusal::of("policy_unknown", format!("what {names} asks only a call has"))),
     };
     found.policies = Some(Policies { version: rules.version(), said });

@@ -289,11 +289,11 @@ impl Door {
     }
 
     /// What the request would take of limits, and what is used of each: known to this edge then.
-    async fn counts(
+    async fn counts<'o>(
         &self,
         settings: &KnownSettings,
         chain: &Chain,
-        operations: impl IntoIterator<Item = &Operation> + Clone,
+        operations: impl IntoIterator<Item = &'o Operation> + Clone,
     ) -> Result<Counted, Denial> {
         let uncounted = Counted { used: Vec::new(), taking: Taking::Reserved(None) };
         let Some(limits) = settings.limits(&chain.authority().tenant) else { return Ok(uncounted) };

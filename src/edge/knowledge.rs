@@ -155,7 +155,6 @@ impl Knowledge {
     ///
     /// The request is registered first and checked then: a revocation that comes in between finds it and cuts it, so
     /// that none is both unseen by the cut and unaware of the entry.
-    #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
     pub fn clear(&self, permit: Permit, credential: Option<Arc<OnLoan>>) -> Result<UnderWay, (Permit, NotClear)> {
         let chain = permit.token().held().token().chain().clone();
         let guard = self.streams.open(&permit, credential.as_deref());

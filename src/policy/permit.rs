@@ -168,12 +168,7 @@ impl DenialReason {
 /// check of every block, and is then permitted and not forbidden by `rules`, one version of the tenant's set for all.
 #[cfg(feature = "server")]
 #[expect(clippy::result_large_err, reason = "a denial is written down and answered, not passed through many hands")]
-pub fn authorize(
-    token: LiveToken,
-    operations: Operations,
-    rules: &Arc<Rules>,
-    facts: Facts,
-) -> Result<Permit, Denied> {
+pub fn authorize(token: LiveToken, operations: Operations, rules: &Arc<Rules>, facts: Facts) -> Result<Permit, Denied> {
     let chain = token.chain();
     let allowed = |operation: &Operation| {
         let allowed = decide(chain, operation, facts.now);
@@ -291,7 +286,6 @@ impl Permit {
 
     /// Looks again, directly before `credential` is used: whatever was waited for since, neither the token nor the service
     /// nor this version of the credential was revoked meanwhile, and `rules`, the tenant's of now, are those that gave it.
-    #[expect(clippy::result_large_err, reason = "the permit goes back to the caller, who records its refusal")]
     pub fn clear<C: Borrowed>(
         self,
         credential: Option<C>,

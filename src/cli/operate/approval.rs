@@ -153,7 +153,9 @@ fn confirmed(context: &Context, shown: &Shown) -> Result<String, Failure> {
     }
     context.out.remark(&told(shown, context.now()));
     if shown.asked.is_none() {
-        return Err(Failure::new("there is nothing to approve any more: what would be sent is not kept once it is over"));
+        return Err(Failure::new(
+            "there is nothing to approve any more: what would be sent is not kept once it is over",
+        ));
     }
     let mut stderr = std::io::stderr();
     write!(stderr, "\nType `approve` to let exactly this be sent, once: ")?;

@@ -243,10 +243,15 @@ mod tests {
         let over = Shown { asked: None, state: ApprovalState::Redeemed, ..shown("text/plain", b"a body") };
         let text = told(&over, Timestamp::from_secs(0));
         let text = anstream::adapter::strip_str(&text).to_string();
-        for part in ["does     notes:write:team", "of: finance", "POST https://notes.example/notes/team, with a body of 6"] {
+        for part in
+            ["does     notes:write:team", "of: finance", "POST https://notes.example/notes/team, with a body of 6"]
+        {
             assert!(text.contains(part), "{part}\n{text}");
         }
-        assert!(!text.contains("a body\n") && !text.contains("draft") && !text.contains("exactly this is sent"), "{text}");
+        assert!(
+            !text.contains("a body\n") && !text.contains("draft") && !text.contains("exactly this is sent"),
+            "{text}"
+        );
     }
 
     #[test]

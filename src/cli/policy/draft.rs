@@ -56,7 +56,8 @@ impl DraftArgs {
         let schema = self.known.schema(None).await?;
         let fetcher = Fetcher::new(&TrustedRoots::web(), true);
         let request = asked(model, &self.wanted, &schema).to_string();
-        let answer = fetcher.endpoint(endpoint)?.poll(self.authorization(settings.key_file.as_deref())?, request).await?;
+        let answer =
+            fetcher.endpoint(endpoint)?.poll(self.authorization(settings.key_file.as_deref())?, request).await?;
         let draft = answered(&answer)?;
         let source = Source::of_text(&draft);
         let findings = parsed(&source).map(|set| {

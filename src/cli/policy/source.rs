@@ -7,8 +7,8 @@ use serde::Deserialize as _;
 use super::stored;
 use crate::cli::failure::Failure;
 use crate::cli::files::read_text;
-use crate::cli::output::plain_line;
 use crate::cli::operate::limit::limits_of;
+use crate::cli::output::plain_line;
 use crate::cli::remote::OperatorArgs;
 use crate::policy::rules::{Document, Finding};
 

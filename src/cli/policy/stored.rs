@@ -74,9 +74,10 @@ impl ShowArgs {
         let shown = stored(&remote, self.version).await?;
         context.out.result(&shown, || {
             let document = &shown["document"];
-            let mut lines = vec![format!("// version {}, zone {}", shown["version"], plain_line(&text(document, "zone")))];
+            let mut lines =
+                vec![format!("// version {}, zone {}", shown["version"], plain_line(&text(document, "zone")))];
             lines.extend(limits_told(&document["limit"]));
-            lines.push(plain(text(document, "policy").trim_end()).to_string());
+            lines.push(plain(text(document, "policy").trim_end()));
             lines.join("\n")
         })
     }

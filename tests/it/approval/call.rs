@@ -304,7 +304,9 @@ async fn a_call_over_a_limit_keeps_its_approval_and_a_refused_one_takes_nothing_
 async fn a_policy_sees_what_was_used_before_an_approved_call_reserved_its_own(database: &Database) {
     let stage = staged(database).await;
     let limit = json!({ "name": "payments", "per": "agent", "service": "pay", "window": "1d", "calls": 9 });
-    let policy = format!("{POLICY} @id(\"one\") forbid(principal, action, resource) when {{ context.used has payments && context.used.payments > 0 }};");
+    let policy = format!(
+        "{POLICY} @id(\"one\") forbid(principal, action, resource) when {{ context.used has payments && context.used.payments > 0 }};"
+    );
     stage.test.put("/v1/policies", json!({ "policy": policy, "limit": [limit] })).await.ok();
     let handle = stage.ask(900).await;
     stage.rule(&handle, "approve").await;

@@ -17,12 +17,12 @@ use writ::token::{Chain, Limits, Operation, RawToken, verify};
 use crate::canaries::Search;
 use crate::store::{Database, for_every_backend};
 use crate::support::authority::{Reply, TestAgent, TestAuthority, TestEdge, random, start};
-use crate::support::postgres;
 
 for_every_backend!(
     a_request_is_shown_as_it_will_be_sent_approved_and_used_once,
     a_denied_request_is_not_sent_and_not_put_before_people_again,
     what_waits_for_a_person_is_sealed_in_the_database,
+    who_may_approve_is_what_was_sealed_whatever_the_tables_say,
     only_whom_the_policy_names_decides,
     an_operator_confirms_the_digest_of_what_is_asked,
     an_agent_approves_nothing,
@@ -243,9 +243,27 @@ async fn what_waits_for_a_person_is_sealed_in_the_database(database: &Database) 
             let holds = spelled.iter().chain([&encoded]).map(|text| format!("a::text LIKE '%{text}%'"));
             let holds = holds.collect::<Vec<_>>().join(" OR ");
             let query = format!("SELECT 1 FROM writ.approval a HAVING COUNT(*) = 1 AND NOT BOOL_OR({holds})");
-            postgres::server().await.until(name, &query).await;
+            crate::support::postgres::server().await.until(name, &query).await;
         }
     }
+}
+
+async fn who_may_approve_is_what_was_sealed_whatever_the_tables_say(database: &Database) {
+    let stage = staged(database).await;
+    let asked = asked_of("{}", "admin");
+    let handle = stage.ask(&asked).await;
+    database.sql("UPDATE approval SET summary = REPLACE(summary, '\"admin\"', '\"approver\"')").await;
+    let shown = stage.test.get(&format!("/v1/approvals/{handle}")).await.ok();
+    assert_eq!(shown["summary"]["demands"][0]["approvers"], json!(["approver"]));
+    let digest = json!({ "digest": hex::encode(asked.digest()) });
+    stage.rule(&stage.approver, &handle, "approve", digest.clone()).await.refused(403, "not_asked");
+    // Neither is a seal that was taken from another request.
+    let other = asked_of("{}", "approver");
+    let other = stage.ask(&other).await;
+    database
+        .sql(&format!("UPDATE approval SET asked = (SELECT asked FROM approval WHERE handle = '{other}') WHERE handle = '{handle}'"))
+        .await;
+    stage.rule(&stage.approver, &handle, "approve", digest).await.refused(500, "vault");
 }
 
 async fn a_denied_request_is_not_sent_and_not_put_before_people_again(database: &Database) {
@@ -432,7 +450,9 @@ async fn a_call_does_not_wait_for_a_writ_that_was_ended(database: &Database) {
     let asked = asked("{}");
     let asking = Asking { token: &stage.writ.raw, chain: &stage.writ.chain, request, asked: &asked, wish };
     let ended = || Err(writ::revocation::NotLive::NoLease.into());
-    let denial = tokio::time::timeout(Duration::from_secs(20), stage.desk.obtain(&asking, ended)).await.unwrap();
+    let denial = tokio::time::timeout(Duration::from_secs(20), stage.desk.obtain(&asking, ended, async { Ok(()) }))
+        .await
+        .unwrap();
     assert_eq!(denial.unwrap_err().reason(), "no_lease");
 }
 

@@ -103,7 +103,10 @@ fn whom_to_ask_stands_in_the_clients_settings_and_who_names_another_does_not_get
     assert!(refused.code != 0 && refused.stderr.contains("WRIT_DRAFT_KEY"), "{refused:?}");
     fs::write(dir.path().join("writ/client.toml"), "[draft]\nurl = \"x\"\n").unwrap();
     let refused = run(&[], &[]);
-    assert!(refused.code != 0 && refused.stderr.contains("client.toml") && refused.stderr.contains("url"), "{refused:?}");
+    assert!(
+        refused.code != 0 && refused.stderr.contains("client.toml") && refused.stderr.contains("url"),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -31,8 +31,8 @@ use writ::token::verify::RootKey;
 use writ::vault::CredentialKind;
 use writ::wire::{
     self, AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply,
-    LendRequest, LimitsReply, LimitsRequest, OfferedPolicies, OfferedService, Refusal, Settings, TenantLimits, WireSecret,
-    sign_reply,
+    LendRequest, LimitsReply, LimitsRequest, OfferedPolicies, OfferedService, Refusal, Settings, TenantLimits,
+    WireSecret, sign_reply,
 };
 
 pub(crate) const AUDIENCE: &str = "main";

@@ -14,14 +14,15 @@ use writ::clock::{Clock as _, ManualClock};
 use writ::config::authority::{AuthorityConfig, AuthorityTerms};
 use writ::key::sha256;
 use writ::policy::Asker;
-use writ::store::{ApprovalQuota, NewApproval, Put, Redemption};
+use writ::store::{ApprovalQuota, KeptAsked, NewApproval, Put, Redemption};
+use writ::vault::Binding;
 
 use crate::identity::jose::Key;
 use crate::identity::provider::{Answer, TestProvider};
-use crate::store::approvals::new as asked;
+use crate::store::approvals::{new as asked, request};
 use crate::store::make::change;
 use crate::store::{Database, for_every_backend};
-use crate::support::authority::{Reply, START, TestAuthority, start_with};
+use crate::support::authority::{Reply, START, TestAuthority, keyring, start_with};
 
 for_every_backend!(
     somebody_in_a_group_signs_in_and_acts_under_their_name,
@@ -546,7 +547,11 @@ async fn a_person_in_the_named_group_approves_what_somebody_else_asks(database: 
     let (asker, digest) = (new.asker.clone(), new.asked.digest);
     let quota = ApprovalQuota { pending_of_agent: 9, pending_of_tenant: 9, recent_of_agent: 9, since: START };
     let alice = Asker { subject: Some("alice".parse().unwrap()), ..asker };
-    let new = NewApproval { asker: alice, ..new };
+    let (request, record) = (serde_json::to_vec(&request("a")).unwrap(), format!("approval/{}", new.handle));
+    let binding = Binding { tenant: alice.tenant.as_str(), record: &record, field: "asked", version: 1 };
+    let sealed = keyring(&test.authority.kek, &[]).seal(&binding, &request).unwrap();
+    let kept = KeptAsked { sealed: Some(sealed), ..new.asked.clone() };
+    let new = NewApproval { asker: alice, asked: kept, ..new };
     let event = change("approval.ask", "x");
     assert_eq!(test.authority.store.put_approval(&new, &quota, &event).await.unwrap(), Put::Added);
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ALL, Stage, set};
+use super::{ALL, Stage, document};
 use crate::store::{Database, for_every_backend};
 
 for_every_backend!(
@@ -17,8 +17,9 @@ fn calls(max: u32) -> Value {
 
 async fn policies_see_what_is_used_of_the_limits_of_their_own_set(database: &Database) {
     let stage = Stage::start(database, 1, json!([])).await;
-    let policy = "@id(\"few\") permit(principal, action, resource) when { context.used has calls && context.used.calls < 2 };";
-    let refused = stage.test.put("/v1/policies", set(policy, &json!([]))).await.refused(422, "invalid_policy");
+    let policy =
+        "@id(\"few\") permit(principal, action, resource) when { context.used has calls && context.used.calls < 2 };";
+    let refused = stage.test.put("/v1/policies", document(policy, &json!([]))).await.refused(422, "invalid_policy");
     assert!(refused.contains("calls"), "{refused}");
     stage.set(policy, calls(5)).await;
     let statuses = [stage.read(0).await.status, stage.read(0).await.status, stage.read(0).await.status];
@@ -53,8 +54,8 @@ async fn a_limit_that_would_count_nothing_is_refused(database: &Database) {
     ] {
         for path in ["/v1/policies", "/v1/policies/check"] {
             let sent = match path {
-                "/v1/policies" => stage.test.put(path, set(ALL, &limits)).await,
-                _ => stage.test.post(path, set(ALL, &limits)).await,
+                "/v1/policies" => stage.test.put(path, document(ALL, &limits)).await,
+                _ => stage.test.post(path, document(ALL, &limits)).await,
             };
             let refused = sent.refused(422, "invalid_policy");
             assert!(refused.contains("limit `x`") && refused.contains(told), "{refused}");

@@ -6,7 +6,7 @@ use writ::edge::channel::ChannelError;
 use writ::policy::limit::{Ask, Bucket};
 use writ::wire::{ASKS_MAX, LimitsReply, LimitsRequest};
 
-use super::{ALL, set};
+use super::{ALL, document};
 use crate::store::Database;
 use crate::support::authority::{TestAuthority, TestEdge, WITHIN, random, start};
 
@@ -30,7 +30,7 @@ async fn told(edge: &TestEdge, seq: u64, asks: Vec<Ask>) -> Result<LimitsReply, 
 async fn limited() -> TestAuthority {
     let test = start(&Database::sqlite().await).await;
     let limit = json!({ "name": "calls", "per": "agent", "window": "1h", "calls": 100 });
-    test.put("/v1/policies", set(ALL, &json!([limit]))).await.ok();
+    test.put("/v1/policies", document(ALL, &json!([limit]))).await.ok();
     test
 }
 
@@ -113,7 +113,7 @@ async fn limits_that_are_not_whole_replace_nothing() {
         json!([{ "name": "x", "per": "agent", "window": "1h", "calls": 0 }]),
     ];
     for bad in bad {
-        test.put("/v1/policies", set(ALL, &bad)).await.refused(400, "malformed");
+        test.put("/v1/policies", document(ALL, &bad)).await.refused(400, "malformed");
     }
     assert_eq!(test.get("/v1/limits").await.ok(), before);
 }

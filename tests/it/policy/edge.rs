@@ -198,12 +198,24 @@ async fn a_stream_ends_once_the_policies_of_now_forbid_it_and_another_goes_on() 
     let alone = Authority { agent: "other".parse().unwrap(), ..World::block() };
     let (mut cut, mut kept) = (streaming(&world, &world.writ()).await, streaming(&world, &world.writ_of(alone)).await);
     // Another set that permits both.
-    put(&world, 2, 0, &document(&format!("{ALL} @id(\"x\") forbid(principal, action, resource) when {{ context.depth > 0 }};"))).await;
+    put(
+        &world,
+        2,
+        0,
+        &document(&format!("{ALL} @id(\"x\") forbid(principal, action, resource) when {{ context.depth > 0 }};")),
+    )
+    .await;
     world.upstream.send_event();
     for client in [&mut cut, &mut kept] {
         assert_eq!(client.chunk().await, Ok(Some(b"data: 1\n\n".to_vec())));
     }
-    put(&world, 3, 0, &document(&format!("{ALL} @id(\"not-this\") forbid(principal in Agent::\"assistant\", action, resource);"))).await;
+    put(
+        &world,
+        3,
+        0,
+        &document(&format!("{ALL} @id(\"not-this\") forbid(principal in Agent::\"assistant\", action, resource);")),
+    )
+    .await;
     // An abort, and not an end that a caller could take for the whole answer.
     assert_eq!(cut.chunk().await, Err(()));
     world.upstream.cut().await;

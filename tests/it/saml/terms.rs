@@ -85,7 +85,7 @@ fn attributes_that_the_settings_name_are_said_to_policies_each_of_its_kind() {
         assert!(why.contains("claim `x`") && why.contains("`policy_claims`"), "{kind}: {why}");
     }
     // What it does not say, or says under a name that nobody asked for, is not there.
-    assert_eq!(said("strings", &[]).unwrap(), [provider.clone()]);
+    assert_eq!(said("strings", &[]).unwrap(), std::slice::from_ref(&provider));
     let twice = attribute("x", &["true"]).replace("Name=\"groups\"", "Name=\"x\"");
     assert!(read("policy_claims = { x = \"boolean\" }", &twice).unwrap_err().contains("twice"));
     assert_eq!(read("", &attribute("x", &["mfa"])).unwrap().claims().len(), 1);

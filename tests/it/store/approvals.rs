@@ -9,8 +9,8 @@ use writ::policy::asked::Parts;
 use writ::policy::{ApprovalState, Asked, Asker, Demand, Role};
 use writ::revocation::Target;
 use writ::store::{
-    ApprovalQuota, ApproverLogin, AskedSummary, Decided, KeptAsked, Listed, NewApproval, Operator, OperatorSession, Put,
-    Redemption, Ruling, StoreError,
+    ApprovalQuota, ApproverLogin, AskedSummary, Decided, KeptAsked, Listed, NewApproval, Operator, OperatorSession,
+    Put, Redemption, Ruling, StoreError,
 };
 use writ::token::Operation;
 use writ::vault::Sealed;
@@ -36,8 +36,7 @@ for_every_backend!(
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// As it is kept; the seal is the authority's affair.
-fn asked(body: &str) -> KeptAsked {
+pub(crate) fn request(body: &str) -> Asked {
     let operation = Operation {
         service: name("notes"),
         action: name("write"),
@@ -45,7 +44,7 @@ fn asked(body: &str) -> KeptAsked {
         method: "POST".into(),
         arguments: Vec::new(),
     };
-    let asked = Asked::new(Parts {
+    Asked::new(Parts {
         method: "POST".into(),
         url: "https://notes.example/notes/team?q=private".into(),
         headers: Vec::new(),
@@ -54,7 +53,12 @@ fn asked(body: &str) -> KeptAsked {
         demands: vec![Demand { approvers: vec!["finance".into()], policies: vec!["large".into()] }],
         policy_version: 3,
     })
-    .unwrap();
+    .unwrap()
+}
+
+/// As it is kept; the seal is the authority's affair.
+fn asked(body: &str) -> KeptAsked {
+    let asked = request(body);
     let sealed = Sealed { kek: "kek".into(), wrapped_key: "key".into(), ciphertext: format!("sealed {body}").into() };
     KeptAsked { digest: asked.digest(), summary: AskedSummary::from(&asked), sealed: Some(sealed) }
 }

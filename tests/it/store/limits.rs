@@ -40,8 +40,8 @@ async fn a_tenants_limits_are_those_of_its_newest_set(db: &Database) {
     };
     assert_eq!(db.store.limit_sets().await.unwrap(), []);
     let put = async |tenant: &str, limits: &Limits, checked: u64| {
-        let (tenant, author) = (&name(tenant), &"olga".parse().unwrap());
-        let new = NewPolicies { tenant, document: "{}", groups: Vec::new(), limits, author, checked };
+        let author = &"olga".parse().unwrap();
+        let new = NewPolicies { tenant: &name(tenant), document: "{}", groups: Vec::new(), limits, author, checked };
         db.store.put_policies(&new, AT, &change("policy.put", tenant)).await.map(|(_, catalog)| catalog)
     };
     assert_eq!(put("b", &of(1), 0).await.unwrap(), 1);
