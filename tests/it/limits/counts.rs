@@ -39,10 +39,8 @@ async fn rest(stage: &Stage, max: i64, each: i64, lost: i64) -> usize {
     loop {
         for edge in 0..stage.edges.len() {
             loop {
-                let answer = match each {
-                    1 => stage.read(edge).await,
-                    _ => stage.pay(edge, &each.to_string()).await,
-                };
+                let amount = (each != 1).then(|| each.to_string());
+                let answer = stage.counted(edge, amount.as_deref()).await;
                 if answer.status != 200 {
                     assert_eq!(answer.status, 429, "{}", answer.text());
                     break;
