@@ -4,6 +4,7 @@
 //! the kernel has the bytes (or the disk, see [`Durability`]); when it answers with an error, the call must not happen.
 
 mod queue;
+mod recent;
 mod recover;
 mod segment;
 mod ship;
@@ -27,6 +28,7 @@ use crate::audit::{ChainError, Event, Finish, Head, Outcome, Record, Source};
 use crate::clock::Clock;
 pub use crate::config::journal::{Durability, JournalSettings as Settings};
 use crate::edge::journal::queue::{Queue, Waiting};
+use crate::edge::journal::recent::Recent;
 use crate::edge::journal::recover::Notes;
 use crate::edge::journal::segment::{Disk, Segment};
 use crate::edge::journal::ship::Shipping;
@@ -155,6 +157,7 @@ struct State {
     /// Oldest first; the last is written to.
     segments: Vec<Segment>,
     notes: Notes,
+    recent: Recent,
     unshipped_bytes: u64,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -12,6 +13,9 @@ use crate::edge::journal::recover::Note;
 
 /// The most bytes of event text that are written together: bounds how long the first of a group waits for the last.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// How long what nobody waits for may wait for others to be written with.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// One event on its way to the disk.
 pub(super) struct Waiting {
@@ -73,11 +77,21 @@ pub(super) struct Queue {
 struct Pending {
     waiting: VecDeque<Waiting>,
     closed: bool,
+    /// What waits is to be written by the thread, now.
+    urgent: bool,
+    /// What waits is to be written by the thread, soon, unless others do.
+    lingering: bool,
+}
+
+impl Pending {
+    fn is_pressing(&self) -> bool {
+        self.urgent || self.waiting.iter().any(|waiting| waiting.reply.is_some())
+    }
 }
 
 impl Queue {
     pub(super) fn new(records_max: usize) -> Self {
-        let pending = Pending { waiting: VecDeque::new(), closed: false };
+        let pending = Pending { waiting: VecDeque::new(), closed: false, urgent: false, lingering: false };
         Self { pending: Mutex::new(pending), filled: Condvar::new(), records_max }
     }
 
@@ -93,17 +107,40 @@ impl Queue {
         Ok(())
     }
 
-    /// Wakes the thread that waits for a group. Whoever pushes does this, or writes what waits.
+    /// Wakes the thread that waits for a group. Whoever pushes does this, or writes what waits, or lets it linger.
     pub(super) fn wake(&self) {
+        self.pending().urgent = true;
         self.filled.notify_one();
     }
 
-    /// Waits until there is a group; `false` once the queue is closed and empty.
+    /// Has the thread write what waits in a moment, unless others do meanwhile.
+    pub(super) fn linger(&self) {
+        if !std::mem::replace(&mut self.pending().lingering, true) {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Waits until there is a group to write; `false` once the queue is closed and empty.
     pub(super) fn wait(&self) -> bool {
-        let pending = self.pending();
-        let idle = |pending: &mut Pending| pending.waiting.is_empty() && !pending.closed;
-        let pending = self.filled.wait_while(pending, idle).unwrap_or_else(PoisonError::into_inner);
-        !pending.waiting.is_empty()
+        let mut pending = self.pending();
+        loop {
+            if pending.closed || pending.is_pressing() {
+                if pending.closed || !pending.waiting.is_empty() {
+                    return !pending.waiting.is_empty();
+                }
+                pending.urgent = false;
+            } else if pending.lingering {
+                let still = |pending: &mut Pending| !pending.closed && !pending.is_pressing();
+                let waited = self.filled.wait_timeout_while(pending, LINGER, still);
+                pending = waited.unwrap_or_else(PoisonError::into_inner).0;
+                pending.lingering = false;
+                if !pending.waiting.is_empty() {
+                    return true;
+                }
+            } else {
+                pending = self.filled.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

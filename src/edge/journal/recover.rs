@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::audit::event::UsedProof;
 use crate::audit::{ChainError, Event, Head, Record, Source, Verdict};
 use crate::clock::Timestamp;
+use crate::edge::journal::recent::Recent;
 use crate::edge::journal::segment::{self, Line, Lines, Segment};
 use crate::edge::journal::ship::{Place, Shipping, Watermark};
 use crate::edge::journal::{OpenError, State};
@@ -132,7 +133,7 @@ pub(super) fn scan(dir: &Path, source: &Source, stored: Option<&Head>, now: Time
         anchors: noted.into_iter().chain(stored.cloned()).collect(),
         head: watermark.is_none().then(Head::empty),
         shipped_to: None,
-        state: State { segments: Vec::new(), notes: Notes::default(), unshipped_bytes: 0 },
+        state: State { segments: Vec::new(), notes: Notes::default(), recent: Recent::default(), unshipped_bytes: 0 },
         proofs: Vec::new(),
         torn_bytes: 0,
         now,

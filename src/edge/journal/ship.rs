@@ -138,21 +138,33 @@ impl Shared {
 
     pub(super) fn read_batch(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>, JournalError> {
         let mut shipping = self.shipping();
-        let mut reading = self.reading(&shipping);
+        let (batch, place) = self.state().recent.take(shipping.shipped.seq, records_max, bytes_max);
+        let (batch, place) = match place {
+            Some(place) => (batch, place),
+            None => self.read_back(&shipping, records_max, bytes_max)?,
+        };
+        let Some(last) = batch.last() else { return Ok(batch) };
+        let segments = self.state().segments.clone();
+        self.sync_to(&mut shipping, &segments, place)?;
+        let bytes = bytes_between(&segments, shipping.place, place);
+        shipping.read = Some(BatchEnd { head: last.head(), place, bytes });
+        Ok(batch)
+    }
+
+    fn read_back(
+        &self,
+        shipping: &Shipping,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<Record>, Place), JournalError> {
+        let mut reading = self.reading(shipping);
         let (mut batch, mut bytes) = (Vec::new(), 0_u64);
         while batch.len() < records_max.max(1) && bytes < bytes_max.max(1) as u64 {
-            match reading.next()? {
-                Some((record, line_bytes)) => {
-                    bytes += line_bytes;
-                    batch.push(record);
-                }
-                None => break,
-            }
+            let Some((record, line_bytes)) = reading.next()? else { break };
+            bytes += line_bytes;
+            batch.push(record);
         }
-        let end = BatchEnd { head: reading.head, place: reading.place, bytes };
-        self.sync_to(&mut shipping, &reading.segments, end.place)?;
-        shipping.read = Some(end);
-        Ok(batch)
+        Ok((batch, reading.place))
     }
 
     /// Where `head` stands in what is not marked as shipped; `None` where this chain does not have it.
@@ -220,6 +232,12 @@ impl Shared {
         let first_kept = state.segments.get(dropped.len()).map_or(0, |segment| segment.first_seq);
         (dropped, state.notes.unsettled_before(first_kept))
     }
+}
+
+/// How many bytes of the chain's lines lie between two places.
+fn bytes_between(segments: &[Segment], from: Place, to: Place) -> u64 {
+    let between = segments.iter().filter(|segment| (from.segment..to.segment).contains(&segment.first_seq));
+    (between.map(|segment| segment.bytes).sum::<u64>() + to.bytes).saturating_sub(from.bytes)
 }
 
 /// Removes a file; that it is gone already, because an earlier attempt stopped half way, is no error.

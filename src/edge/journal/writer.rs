@@ -1,7 +1,8 @@
 //! The one place that writes: takes what waits in groups, chains it, writes it at once, and answers.
 //!
 //! Whoever has something to write does it where it stands, and what others put there meanwhile with it: handing a record to
-//! a thread and waiting for its answer costs more than writing it. The thread writes what may wait for a disk.
+//! a thread and waiting for its answer costs more than writing it. The thread writes what may wait for a disk, and, a few
+//! milliseconds later, what nobody waits for and nobody took along.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::audit::{Event, Head, Record};
 use crate::edge::journal::queue::Waiting;
 use crate::edge::journal::segment::{self, Disk, Segment, Tail};
+use crate::edge::journal::ship::Place;
 use crate::edge::journal::{Durability, JournalError, OpenError, Shared};
 
 /// The writer, and who may use it when.
@@ -33,9 +35,12 @@ impl Desk {
 
     /// Queues `waiting`, and sees to it that it is written.
     pub(super) fn put(&self, waiting: Waiting) -> Result<(), JournalError> {
+        let awaited = waiting.reply.is_some();
         self.shared.queue.push(waiting)?;
         let at_once = self.shared.settings.durability == Durability::Process && !self.slow.load(Ordering::Relaxed);
-        if !(at_once && self.wrote_all()) {
+        if at_once && !awaited {
+            self.shared.queue.linger();
+        } else if !(at_once && self.wrote_all()) {
             self.shared.queue.wake();
         }
         Ok(())
@@ -105,7 +110,14 @@ pub(super) struct Writer {
 struct Group {
     lines: Vec<u8>,
     head: Head,
-    accepted: Vec<(Waiting, Head)>,
+    accepted: Vec<Accepted>,
+}
+
+struct Accepted {
+    waiting: Waiting,
+    record: Record,
+    /// Where its line ends among those of the group.
+    end: u64,
 }
 
 impl Writer {
@@ -139,7 +151,7 @@ impl Writer {
             // Said here too: nobody waits for an outcome.
             Err(error) => {
                 tracing::error!(%error, dir = %self.shared.dir.display(), records = group.accepted.len(), "journal not written");
-                group.accepted.into_iter().for_each(|(waiting, _)| waiting.answer(Err(error.clone())));
+                group.accepted.into_iter().for_each(|accepted| accepted.waiting.answer(Err(error.clone())));
             }
         }
     }
@@ -164,7 +176,7 @@ impl Writer {
                 continue;
             }
             group.head = record.head();
-            group.accepted.push((waiting, record.head()));
+            group.accepted.push(Accepted { waiting, record, end: group.lines.len() as u64 });
         }
         group
     }
@@ -191,20 +203,26 @@ impl Writer {
     }
 
     fn publish(&mut self, group: Group) {
-        let mut state = self.shared.state();
-        let state = &mut *state;
-        if let Some(segment) = state.segments.last_mut() {
-            segment.bytes += group.lines.len() as u64;
-            for (waiting, head) in &group.accepted {
-                state.notes.take(&waiting.note, head.seq, segment);
-            }
-        }
-        state.unshipped_bytes += group.lines.len() as u64;
+        let written = self.note(group.lines.len() as u64, group.accepted);
         self.head = group.head;
         self.shared.heads.send_replace(self.head.clone());
-        for (waiting, head) in group.accepted {
-            waiting.answer(Ok(head));
+        written.into_iter().for_each(|(waiting, head)| waiting.answer(Ok(head)));
+    }
+
+    fn note(&self, bytes: u64, accepted: Vec<Accepted>) -> Vec<(Waiting, Head)> {
+        let mut written = Vec::with_capacity(accepted.len());
+        let mut state = self.shared.state();
+        let state = &mut *state;
+        let Some(segment) = state.segments.last_mut() else { return written };
+        let begin = segment.bytes;
+        for Accepted { waiting, record, end } in accepted {
+            state.notes.take(&waiting.note, record.seq, segment);
+            written.push((waiting, record.head()));
+            state.recent.push(record, Place { segment: segment.first_seq, bytes: begin + end });
         }
+        segment.bytes += bytes;
+        state.unshipped_bytes += bytes;
+        written
     }
 
     fn segment_is_full(&self) -> bool {
