@@ -1,6 +1,9 @@
 //! The events that are recorded.
 
-use serde::{Deserialize, Serialize};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
@@ -52,7 +55,7 @@ pub struct Decision {
     pub detail: Option<Box<str>>,
     /// Who asked, as far as it was established when the decision fell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub who: Option<Who>,
+    pub who: Option<Told>,
     /// The HTTP method.
     pub method: Box<str>,
     /// The path, normalised, without the query (which may carry secrets).
@@ -80,6 +83,9 @@ pub struct Decision {
     /// The proof, so that a restarted edge still knows it as used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<UsedProof>,
+    /// The holder proved the connection, by TLS with the writ's key, and not this request.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_connection: bool,
     /// The address of the connection's other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Box<str>>,
@@ -126,6 +132,41 @@ pub struct Who {
     pub epoch: Option<u64>,
 }
 
+/// [`Who`] as records tell it: the same for every request of one token, so its text is made once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Who")]
+pub struct Told(Arc<(Who, Box<RawValue>)>);
+
+impl From<Who> for Told {
+    fn from(who: Who) -> Self {
+        // Expect safety: names, numbers and lists of them.
+        let text = serde_json::value::to_raw_value(&who).expect("who asked is written as JSON");
+        Self(Arc::new((who, text)))
+    }
+}
+
+impl Deref for Told {
+    type Target = Who;
+
+    fn deref(&self) -> &Who {
+        &self.0.0
+    }
+}
+
+impl Serialize for Told {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.1.serialize(serializer)
+    }
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Told {}
+
 /// Which policies of the tenant's set had a say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByPolicy {
@@ -145,6 +186,11 @@ pub struct ByPolicy {
 impl ByPolicy {
     /// The most names of each kind that are recorded.
     pub const NAMES_MAX: usize = 32;
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_false(told: &bool) -> bool {
+    !*told
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]

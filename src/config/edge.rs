@@ -26,6 +26,8 @@ struct EdgeFile {
     nonce: bool,
     tls: Option<TlsFiles>,
     #[serde(default)]
+    mutual_tls: bool,
+    #[serde(default)]
     authorities: Vec<Box<str>>,
     #[serde(default)]
     extra_roots: Vec<PathBuf>,
@@ -80,6 +82,8 @@ pub struct EdgeConfig {
     pub nonce: NonceMode,
     /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Whether a client may prove a writ's key by the TLS connection, instead of by a proof with each request (RFC 8705).
+    pub mutual_tls: bool,
     /// URLs at which the authority is reached: replicas, or an address inside of a network. Empty: the issuer's own.
     pub authorities: Vec<Box<str>>,
     /// PEM files with certificate authorities that upstreams and authority are trusted by, beyond the built-in ones.
@@ -240,6 +244,7 @@ impl EdgeConfig {
             bearer: BearerRule::Refuse,
             nonce: NonceMode::Optional,
             tls: None,
+            mutual_tls: false,
             authorities: Vec::new(),
             extra_roots: Vec::new(),
             clock_skew_max: Duration::from_secs(CLOCK_SKEW_S),
@@ -259,6 +264,13 @@ impl EdgeConfig {
             && let Some(open) = self.listen.iter().find(|address| !address.ip().is_loopback())
         {
             return refuse("listen", "must be loopback addresses where there is no [tls]", open.to_string());
+        }
+        if self.mutual_tls && self.tls.is_none() {
+            return refuse(
+                "mutual_tls",
+                "needs the [tls] of this edge: it is about its own connections",
+                "true".into(),
+            );
         }
         match &self.origin {
             None if first.ip().is_unspecified() => {
@@ -300,6 +312,7 @@ impl EdgeFile {
             },
             nonce: if self.nonce { NonceMode::Demanded } else { NonceMode::Optional },
             tls: self.tls.map(|tls| TlsFiles { certificate: folder.join(tls.certificate), key: folder.join(tls.key) }),
+            mutual_tls: self.mutual_tls,
             authorities: self.authorities,
             extra_roots: self.extra_roots.into_iter().map(|path| folder.join(path)).collect(),
             clock_skew_max: Duration::from_secs(skew_s),
@@ -408,6 +421,7 @@ mod tests {
                 "listen = ['127.0.0.1:80']\nstate = 's'\n[journal]\nsegment_bytes = 1",
                 "journal.segment_bytes must be between 65536 and 1073741824, got 1",
             ),
+            ("listen = ['127.0.0.1:80']\nstate = 's'\nmutual_tls = true", "mutual_tls needs the [tls] of this edge"),
             ("listen = ['127.0.0.1:80']\nstate = 's'\n[journal]\ndurability = 'maybe'", "maybe"),
             (
                 "listen = ['127.0.0.1:80']\nstate = 's'\norigin = 'http://e'\n[tls]\ncertificate = 'c'\nkey = 'k'",

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rcgen::{CertificateParams, DistinguishedName};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::key::KeyPair;
 
 /// The root certificates that a peer's chain must end in.
 #[derive(Clone, Debug)]
@@ -14,6 +17,11 @@ pub struct TrustedRoots(RootCertStore);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no root certificate in the PEM: give the certificate of the authority that signed the server's")]
 pub struct InvalidRoots;
+
+/// A key cannot be put into a certificate, or the library does not take it.
+#[derive(Debug, thiserror::Error)]
+#[error("the key cannot be used for TLS: {0}")]
+pub struct UnusableKey(Box<str>);
 
 /// The protocols that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,4 +61,22 @@ impl TrustedRoots {
         };
         Arc::new(config)
     }
+}
+
+/// What proves `key` to a server that asks for one (RFC 8705 section 2.2): a certificate signed by itself, with nothing in it
+/// but the key.
+pub(super) fn proving(config: &ClientConfig, key: &KeyPair) -> Result<ClientConfig, UnusableKey> {
+    let unusable = |error: &dyn std::fmt::Display| UnusableKey(error.to_string().into());
+    let pair = rcgen::KeyPair::from_pem(&key.to_pem()).map_err(|error| unusable(&error))?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let certificate = params.self_signed(&pair).map_err(|error| unusable(&error))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
+    let provider = config.crypto_provider();
+    let key = provider.key_provider.load_private_key(key).map_err(|error| unusable(&error))?;
+    let chain = vec![certificate.der().clone()];
+    let mut config = config.clone();
+    config.client_auth_cert_resolver =
+        Arc::new(rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key)));
+    Ok(config)
 }

@@ -17,7 +17,8 @@ use rustls::ClientConfig;
 use crate::catalog::{Origin, Scheme};
 use crate::dial::address::AddressRule;
 use crate::dial::connect::{Connector, DialError, Gate, Kill, Resolve, SystemResolver};
-use crate::dial::tls::{Protocols, TrustedRoots};
+use crate::dial::tls::{Protocols, TrustedRoots, UnusableKey, proving};
+use crate::key::KeyPair;
 
 /// The limits of outgoing connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,11 @@ impl Dialer {
     #[must_use]
     pub fn with_gate(self, gate: Gate) -> Self {
         Self { gate: Some(gate), ..self }
+    }
+
+    /// Proves `key` to servers that ask for one.
+    pub fn with_key(self, key: &KeyPair) -> Result<Self, UnusableKey> {
+        Ok(Self { tls: Arc::new(proving(&self.tls, key)?), ..self })
     }
 
     /// Resolves by `resolver` instead.

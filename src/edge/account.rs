@@ -4,16 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::audit::event::{Also, ByPolicy, UsedProof, What, Who};
+use crate::audit::event::{Also, ByPolicy, UsedProof, What};
 use crate::audit::{Decision, Event, Finish, Outcome, Verdict};
 use crate::clock::{Clock, Monotonic};
+use crate::edge::chains::Known;
 use crate::edge::denial::Denial;
 use crate::edge::journal::Journal;
 use crate::id::{ApprovalId, CredentialName, RequestId};
 use crate::policy::Decided;
 use crate::revocation::Loan;
+use crate::token::Capability;
 use crate::token::proof::Proof;
-use crate::token::{Capability, Chain};
 
 /// What was established about a request so far.
 pub(super) struct Account {
@@ -23,8 +24,10 @@ pub(super) struct Account {
     /// Normalised; `-` until it is.
     pub(super) path: Box<str>,
     pub(super) client: SocketAddr,
-    pub(super) chain: Option<Arc<Chain>>,
+    pub(super) known: Option<Arc<Known>>,
     pub(super) proof: Option<Proof>,
+    /// The holder proved the connection instead.
+    pub(super) by_connection: bool,
     pub(super) what: Option<What>,
     /// The operations after the first.
     pub(super) also: Vec<What>,
@@ -42,11 +45,12 @@ impl Account {
         Self {
             request,
             // An extension method is the caller's text: only as long as one that could have been served.
-            method: method.chars().take(32).collect::<String>().into(),
+            method: method.get(..32).unwrap_or(method).into(),
             path: "-".into(),
             client,
-            chain: None,
+            known: None,
             proof: None,
+            by_connection: false,
             what: None,
             also: Vec::new(),
             credential: None,
@@ -81,7 +85,7 @@ impl Account {
             verdict,
             reason: reason.into(),
             detail,
-            who: self.chain.as_deref().map(who),
+            who: self.known.map(|known| known.told()),
             method: self.method,
             path: self.path,
             what: self.what,
@@ -94,6 +98,7 @@ impl Account {
             proof: self
                 .proof
                 .map(|proof| UsedProof { id: hex::encode(proof.id.0).into(), until: proof.replayable_until }),
+            by_connection: self.by_connection,
             client: Some(self.client.ip().to_string().into()),
         }))
     }
@@ -105,23 +110,6 @@ fn by_policy(decided: Decided) -> ByPolicy {
     policies.truncate(ByPolicy::NAMES_MAX);
     shadow.truncate(ByPolicy::NAMES_MAX);
     ByPolicy { version, left_out: of - policies.len() - shadow.len(), policies, shadow }
-}
-
-fn who(chain: &Chain) -> Who {
-    let authority = chain.authority();
-    Who {
-        tenant: authority.tenant.clone(),
-        subject: authority.subject.clone(),
-        session: authority.session.clone(),
-        agent: authority.agent.clone(),
-        holders: chain.holders().collect(),
-        called: chain.hops().iter().map(|hop| hop.agent.clone()).collect(),
-        blocks: chain.block_ids().collect(),
-        grants: authority.grants.clone(),
-        token_sha256: hex::encode(chain.digest().0).into(),
-        root_key_id: chain.root_key_id(),
-        epoch: Some(authority.epoch),
-    }
 }
 
 /// A request that was allowed. Its outcome is written once, at the latest when this is dropped.

@@ -336,7 +336,14 @@ impl Door {
         if verified.chain().authority().proof_covers.body {
             body = self.read(body, self.limits.read_body_bytes_max).await?;
         }
-        let held = self.held(verified, scheme, &parts, &target, &body)?;
+        let held = match (scheme, peer.proven) {
+            (Scheme::Bearer, Some(proven)) if verified.chain().holder().is_some() => {
+                proof::hold_by_connection(verified, &proven)?
+            }
+            (Scheme::Bearer, _) => proof::bear(verified, self.bearer)?,
+            (Scheme::Dpop, _) => self.proven(verified, &parts, &target, &body)?,
+        };
+        account.by_connection = held.is_by_connection();
         // After the proof, which is about the configured origin whatever `Host` says.
         self.addressed_here(&parts)?;
         self.claim(&held, account)?;
@@ -354,6 +361,7 @@ impl Door {
     ) -> Result<Bytes, Denial> {
         let Entered { live, settings, .. } = self.enter(request, peer, account).await?;
         let authority = live.chain().authority();
+        let by_connection = peer.proven.is_some() && peer.proven == live.chain().holder();
         let named = |name: &ServiceName| authority.capabilities.iter().any(|capability| capability.service == *name);
         let services: Vec<serde_json::Value> = settings
             .catalog
@@ -365,7 +373,7 @@ impl Door {
                 serde_json::json!({ "name": service.name(), "origins": service.origins(), "base_path": base })
             })
             .collect();
-        Ok(serde_json::json!({ "services": services }).to_string().into())
+        Ok(serde_json::json!({ "services": services, "by_connection": by_connection }).to_string().into())
     }
 
     /// One reading of the request's head.
@@ -431,23 +439,20 @@ impl Door {
         now: Timestamp,
         account: &mut Account,
     ) -> Result<VerifiedToken, Denial> {
-        let chain = self.chains.verified(token, &settings.root_keys)?;
-        account.chain = Some(chain.clone());
-        Ok(current(&chain, &settings.root_keys, &settings.expected, now)?)
+        let known = self.chains.verified(token, &settings.root_keys)?;
+        let current = current(&known.chain, &settings.root_keys, &settings.expected, now);
+        account.known = Some(known);
+        Ok(current?)
     }
 
-    /// Proof of possession, or the operator's leave to do without.
-    fn held(
+    /// Proof of possession, by a proof for this request.
+    fn proven(
         &self,
         token: VerifiedToken,
-        scheme: Scheme,
         parts: &Parts,
         target: &Target,
         body: &Arriving,
     ) -> Result<HeldToken, Denial> {
-        if scheme == Scheme::Bearer {
-            return Ok(proof::bear(token, self.bearer)?);
-        }
         let mut proofs = parts.headers.get_all(DPOP).iter();
         let (Some(value), None) = (proofs.next(), proofs.next()) else { return Err(ProofError::Missing.into()) };
         let text = value.to_str().map_err(|_| ProofError::Malformed("not ASCII"))?;

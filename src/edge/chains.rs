@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use crate::audit::event::{Told, Who};
 use crate::token::{Chain, Limits, RawToken, RootKeys, TokenDigest, TokenError, verify};
 
 /// A bounded memory of verified chains. What was not asked for lately makes room.
@@ -18,12 +19,19 @@ pub(super) struct Chains {
     limits: Limits,
 }
 
+/// A verified chain, and what every record of its requests says of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) chain: Arc<Chain>,
+    told: OnceLock<Told>,
+}
+
 const PARTS: usize = 16;
 
 #[derive(Debug, Default)]
 struct Part {
-    young: HashMap<TokenDigest, Arc<Chain>>,
-    old: HashMap<TokenDigest, Arc<Chain>>,
+    young: HashMap<TokenDigest, Arc<Known>>,
+    old: HashMap<TokenDigest, Arc<Known>>,
 }
 
 impl Chains {
@@ -39,38 +47,62 @@ impl Chains {
     }
 
     /// The chain of `raw`: remembered, or verified now and then remembered. A token that does not verify is not remembered.
-    pub(super) fn verified(&self, raw: &RawToken, keys: &RootKeys) -> Result<Arc<Chain>, TokenError> {
+    pub(super) fn verified(&self, raw: &RawToken, keys: &RootKeys) -> Result<Arc<Known>, TokenError> {
         let digest = raw.digest();
-        if let Some(chain) = self.known(digest) {
-            return Ok(chain);
+        if let Some(known) = self.known(digest) {
+            return Ok(known);
         }
-        let chain = Arc::new(verify(raw, keys, &self.limits)?);
-        self.remember(digest, chain.clone());
-        Ok(chain)
+        let known = Arc::new(Known { chain: Arc::new(verify(raw, keys, &self.limits)?), told: OnceLock::new() });
+        self.remember(digest, known.clone());
+        Ok(known)
     }
 
-    fn known(&self, digest: TokenDigest) -> Option<Arc<Chain>> {
+    fn known(&self, digest: TokenDigest) -> Option<Arc<Known>> {
         let part = self.part(digest);
-        let chain = {
+        let known = {
             let part = part.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(chain) = part.young.get(&digest) {
-                return Some(chain.clone());
+            if let Some(known) = part.young.get(&digest) {
+                return Some(known.clone());
             }
             part.old.get(&digest)?.clone()
         };
-        self.remember(digest, chain.clone());
-        Some(chain)
+        self.remember(digest, known.clone());
+        Some(known)
     }
 
-    fn remember(&self, digest: TokenDigest, chain: Arc<Chain>) {
+    fn remember(&self, digest: TokenDigest, known: Arc<Known>) {
         let mut part = self.part(digest).write().unwrap_or_else(PoisonError::into_inner);
         if part.young.len() >= self.generation_max {
             part.old = std::mem::take(&mut part.young);
         }
-        part.young.insert(digest, chain);
+        part.young.insert(digest, known);
     }
 
     fn part(&self, digest: TokenDigest) -> &RwLock<Part> {
         &self.parts[usize::try_from(self.hasher.hash_one(digest) % PARTS as u64).unwrap_or(0)]
+    }
+}
+
+impl Known {
+    /// Who stands behind its requests.
+    pub(super) fn told(&self) -> Told {
+        self.told.get_or_init(|| who(&self.chain).into()).clone()
+    }
+}
+
+fn who(chain: &Chain) -> Who {
+    let authority = chain.authority();
+    Who {
+        tenant: authority.tenant.clone(),
+        subject: authority.subject.clone(),
+        session: authority.session.clone(),
+        agent: authority.agent.clone(),
+        holders: chain.holders().collect(),
+        called: chain.hops().iter().map(|hop| hop.agent.clone()).collect(),
+        blocks: chain.block_ids().collect(),
+        grants: authority.grants.clone(),
+        token_sha256: hex::encode(chain.digest().0).into(),
+        root_key_id: chain.root_key_id(),
+        epoch: Some(authority.epoch),
     }
 }

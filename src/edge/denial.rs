@@ -518,7 +518,7 @@ impl From<TokenError> for Denial {
 impl From<ProofError> for Denial {
     fn from(error: ProofError) -> Self {
         let code = match error {
-            ProofError::Downgrade | ProofError::BearerRefused => Code::InvalidToken,
+            ProofError::Downgrade | ProofError::Connection | ProofError::BearerRefused => Code::InvalidToken,
             ProofError::Nonce => Code::UseNonce,
             ProofError::Missing
             | ProofError::Malformed(_)

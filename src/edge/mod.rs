@@ -21,6 +21,7 @@ pub mod journal;
 pub mod knowledge;
 pub mod lend;
 pub mod limits;
+mod mutual;
 mod nonce;
 mod proxy;
 mod replay;

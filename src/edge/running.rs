@@ -112,7 +112,7 @@ impl Bound {
     /// Begins to serve. Until it has reached its authority, everything gets a 503.
     pub async fn start(self, joined: &Joined, clock: Arc<dyn Clock>) -> Result<RunningEdge, StartError> {
         let Self { config, listeners, metrics, address, origin } = self;
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(|files| acceptor(files, config.mutual_tls)).transpose()?;
         let knowledge = Arc::new(Knowledge::new(clock.clone()));
         let roots = roots(&config)?;
         let authorities: Vec<AuthorityUrl> =

@@ -14,6 +14,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -28,14 +29,18 @@ use crate::config::edge::EdgeLimits;
 use crate::edge::body::AnswerBody;
 use crate::edge::door::Door;
 use crate::edge::framing::{Framing, HeadLimits};
+use crate::edge::mutual::{HolderKeys, proven_key};
 use crate::edge::proxy::Upstreams;
 use crate::edge::strict::{Refused, Strict};
 use crate::edge::workers::Worker;
+use crate::key::PublicKey;
 
 /// The other end of a connection, as far as a request needs to know it.
 pub(super) struct Peer {
     /// Its address.
     pub(super) address: SocketAddr,
+    /// The key that it proved by TLS, for this connection.
+    pub(super) proven: Option<PublicKey>,
     /// Why its next request is refused before it is read.
     pub(super) refused: Refused,
     /// The connections to services on the thread that serves it.
@@ -58,20 +63,28 @@ pub enum ListenError {
     Tls(String),
 }
 
-/// Reads certificate and key.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ListenError> {
+/// Reads certificate and key. `mutual`: asks clients for the key of their writ.
+pub(super) fn acceptor(files: &TlsFiles, mutual: bool) -> Result<TlsAcceptor, ListenError> {
     let refuse = |error: &dyn std::fmt::Display| ListenError::Tls(error.to_string());
     let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| refuse(&error))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| refuse(&error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let holder_keys = mutual.then(|| HolderKeys::new(&provider));
+    let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| refuse(&error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .map_err(|error| refuse(&error))?;
+    let config = match holder_keys {
+        Some(holder_keys) => config.with_client_cert_verifier(holder_keys),
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config.with_single_cert(chain, key).map_err(|error| refuse(&error))?;
+    if mutual {
+        // A resumed session would carry a key over from a connection that it was proven for.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
@@ -141,7 +154,7 @@ impl Server {
         upstreams: Arc<Upstreams>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (door, limits, stop, tls) = (self.door.clone(), self.limits.clone(), self.stop.clone(), self.tls.clone());
-        let caller = move |refused| Peer { address, refused, upstreams };
+        let caller = move |proven, refused| Peer { address, proven, refused, upstreams };
         async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small answers must not wait for the other side's acknowledgement.
@@ -152,6 +165,7 @@ impl Server {
                 else {
                     return;
                 };
+                let caller = |refused| caller(None, refused);
                 return serve(stream, first, protocol, caller, door, &limits, &stop).await;
             };
             let Ok(Ok(stream)) = tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await else { return };
@@ -159,6 +173,8 @@ impl Server {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
+            let proven = proven_key(stream.get_ref().1);
+            let caller = |refused| caller(proven, refused);
             serve(stream, BytesMut::new(), protocol, caller, door, &limits, &stop).await;
         }
     }

@@ -88,6 +88,11 @@ pub enum ProofError {
     /// A bound token came with the `Bearer` scheme. About the token, not the proof.
     #[error("the token is bound to a key: send it with the `DPoP` scheme and a proof")]
     Downgrade,
+    /// It came with the `Bearer` scheme over a connection that another key proved. About the token, not the proof.
+    #[error(
+        "the connection is proven by another key than the token's holder: connect with the holder's key, or send a proof"
+    )]
+    Connection,
     /// A bearer writ where none is accepted. About the token, not the proof.
     #[error("bearer writs are not accepted here: ask the authority for one bound to a key")]
     BearerRefused,
@@ -105,6 +110,7 @@ impl ProofError {
             Self::Time => "proof_time",
             Self::Nonce => "proof_nonce",
             Self::Downgrade => "token_downgrade",
+            Self::Connection => "token_connection",
             Self::BearerRefused => "token_bearer_refused",
         }
     }
@@ -134,7 +140,12 @@ impl HeldToken {
         &self.token
     }
 
-    /// The proof; `None` for a bearer writ.
+    /// Whether the holder proved the connection and not the request.
+    pub fn is_by_connection(&self) -> bool {
+        self.proof.is_none() && self.token.chain().holder().is_some()
+    }
+
+    /// The proof; `None` for a bearer writ, and where the connection is proven.
     pub const fn proof(&self) -> Option<Proof> {
         self.proof
     }
@@ -419,4 +430,13 @@ pub fn bear(token: VerifiedToken, rule: BearerRule) -> Result<HeldToken, ProofEr
         (None, BearerRule::Refuse) => Err(ProofError::BearerRefused),
         (None, BearerRule::Accept) => Ok(HeldToken { token, proof: None }),
     }
+}
+
+/// From a bound token to one whose holder proved the connection that it came by: `Bearer` scheme, and TLS client authentication
+/// with the holder's own key. As RFC 8705 section 3, where a certificate's digest stands for the key.
+pub fn hold_by_connection(token: VerifiedToken, proven: &PublicKey) -> Result<HeldToken, ProofError> {
+    if token.chain().holder() != Some(*proven) {
+        return Err(ProofError::Connection);
+    }
+    Ok(HeldToken { token, proof: None })
 }

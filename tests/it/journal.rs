@@ -44,6 +44,7 @@ fn decision(n: u64) -> Event {
         approval: None,
         revocation_seq: 0,
         proof: Some(UsedProof { id: n.to_string().into(), until: SystemClock.now().after(Duration::from_secs(600)) }),
+        by_connection: false,
         client: None,
     }))
 }

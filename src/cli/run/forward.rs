@@ -89,14 +89,14 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends a body that is at hand; once more if the edge only wanted another nonce.
+    /// Sends a body that is at hand; once more if the edge only wanted another nonce, or a proof after all.
     async fn kept(&self, body: Bytes) -> Result<Response<Incoming>, Failure> {
         let (digest, length) = (sha256(&body), body.len() as u64);
         let length = (length > 0 || self.parts.headers.contains_key(CONTENT_LENGTH)).then_some(length);
-        let before = self.holder.nonce();
+        let (before, by_connection) = (self.holder.nonce(), self.holder.proves_by_connection());
         let answer = self.once(full(body.clone()), length, Some(digest)).await?;
-        let wants_nonce = answer.status() == StatusCode::UNAUTHORIZED && asks_for_nonce(answer.headers());
-        if wants_nonce && self.holder.nonce() != before {
+        let wants_nonce = asks_for_nonce(answer.headers()) && self.holder.nonce() != before;
+        if answer.status() == StatusCode::UNAUTHORIZED && (wants_nonce || by_connection) {
             return self.once(full(body), length, Some(digest)).await;
         }
         Ok(answer)
@@ -122,6 +122,9 @@ impl Sending<'_> {
         self.holder.prove(self.held, &proven, request.headers_mut())?;
         let mut answer = self.edge.send(request).await?;
         self.holder.learn(answer.headers());
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            self.holder.prove_by_connection(false);
+        }
         *answer.headers_mut() = kept_headers(answer.headers());
         // The program has no key to prove: a challenge would only confuse it.
         answer.headers_mut().remove("dpop-nonce");

@@ -1,5 +1,6 @@
 //! Who holds the writ of a run: makes the proofs, remembers the edge's nonce, renews the writ before it ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(super) struct Holder {
     held: ArcSwap<Held>,
     nonce: Mutex<Option<HeaderValue>>,
     renewing: AsyncMutex<Timestamp>,
+    /// The edge takes the key from the connection: no request needs a proof of its own.
+    by_connection: AtomicBool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "made once per process")]
@@ -104,6 +107,7 @@ impl Holder {
             held: ArcSwap::from_pointee(held),
             nonce: Mutex::new(None),
             renewing: AsyncMutex::new(Timestamp::from_millis(0)),
+            by_connection: AtomicBool::new(false),
         })
     }
 
@@ -132,18 +136,19 @@ impl Holder {
         self.held.load_full()
     }
 
-    /// Puts the writ and a fresh proof for `request` into `headers`.
+    /// Puts the writ into `headers`, and a fresh proof for `request` unless the connection is one.
     pub(super) fn prove(
         &self,
         held: &Held,
         request: &ProvenRequest<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), Failure> {
-        let scheme = if held.bound { "DPoP" } else { "Bearer" };
+        let proves = held.bound && !self.proves_by_connection();
+        let scheme = if proves { "DPoP" } else { "Bearer" };
         let mut value = HeaderValue::from_str(&format!("{scheme} {}", held.token.text()))?;
         value.set_sensitive(true);
         headers.insert(http::header::AUTHORIZATION, value);
-        if held.bound {
+        if proves {
             let nonce = self.nonce();
             let nonce = nonce.as_ref().and_then(|nonce| nonce.to_str().ok());
             let digest = Some(held.token.digest());
@@ -165,7 +170,18 @@ impl Holder {
         self.nonce.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn key(&self) -> &KeyPair {
+    /// Whether connections prove the key, and no request needs to.
+    pub(super) fn proves_by_connection(&self) -> bool {
+        self.by_connection.load(Ordering::Relaxed)
+    }
+
+    /// From now on they do, or do not, as the edge says.
+    pub(super) fn prove_by_connection(&self, by_connection: bool) {
+        self.by_connection.store(by_connection, Ordering::Relaxed);
+    }
+
+    /// The key that the writ is bound to.
+    pub(super) fn key(&self) -> &KeyPair {
         match &self.key {
             Key::OfToken(key) => key,
             Key::OfAgent(source) => &source.credentials.key,

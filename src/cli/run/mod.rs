@@ -73,9 +73,9 @@ impl RunArgs {
     /// Runs the program; ends as it ended.
     pub(crate) async fn run(self, context: Context) -> Result<(), Failure> {
         let roots = trusted_roots(self.remote.ca())?;
-        let dialer = Dialer::new(&roots, Limits::default());
-        let edge = dialer.upstream(&self.edge, AddressRule::Any)?;
         let holder = self.holder(context).await?;
+        let dialer = Dialer::new(&roots, Limits::default()).with_key(holder.key())?;
+        let edge = dialer.upstream(&self.edge, AddressRule::Any)?;
         let mut services = Services::named(self.services.clone());
         if services.is_empty() {
             services = Services::of_edge(&edge, &self.edge, &holder).await?;

@@ -38,6 +38,8 @@ pub(super) struct Offered {
 #[derive(Deserialize)]
 struct List {
     services: Vec<Offered>,
+    #[serde(default)]
+    by_connection: bool,
 }
 
 impl Services {
@@ -64,7 +66,9 @@ impl Services {
             let status = answer.status();
             let body = Limited::new(answer.into_body(), LIST_BYTES_MAX).collect().await;
             let body = body.map_err(|_| Failure::new("the edge's list of services broke off"))?.to_bytes();
-            return listed(status, &body);
+            let List { services, by_connection } = listed(status, &body)?;
+            holder.prove_by_connection(by_connection);
+            return Ok(Self(services));
         }
         Err(Failure::new("the edge keeps asking for another nonce: is its clock right?"))
     }
@@ -97,13 +101,13 @@ impl Services {
     }
 }
 
-fn listed(status: http::StatusCode, body: &Bytes) -> Result<Services, Failure> {
+fn listed(status: http::StatusCode, body: &Bytes) -> Result<List, Failure> {
     #[derive(Deserialize)]
     struct Problem {
         detail: String,
     }
     if status.is_success() {
-        return Ok(Services(serde_json::from_slice::<List>(body)?.services));
+        return Ok(serde_json::from_slice(body)?);
     }
     Err(match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => Failure::new(format!("the edge refuses the writ: {}", problem.detail)),
@@ -129,7 +133,7 @@ mod tests {
 
     fn services() -> Services {
         let json = br#"{"services":[{"name":"notes","origins":["https://api.notes.example"],"base_path":"/v1"}]}"#;
-        listed(http::StatusCode::OK, &Bytes::from_static(json)).unwrap()
+        Services(listed(http::StatusCode::OK, &Bytes::from_static(json)).unwrap().services)
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl World {
             approval: None,
             revocation_seq: 0,
             proof: Some(proof),
+            by_connection: false,
             client: None,
         };
         self.journal().append(&Event::Decision(Box::new(decision))).await.unwrap();

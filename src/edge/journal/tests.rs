@@ -133,6 +133,7 @@ fn decision(n: u8, verdict: Verdict, proof_until: Option<Timestamp>) -> Event {
         approval: None,
         revocation_seq: 0,
         proof: proof_until.map(|until| UsedProof { id: hex::encode([n; 16]).into(), until }),
+        by_connection: false,
         client: None,
     }))
 }

@@ -7,6 +7,7 @@ pub(crate) mod authority;
 mod credentials;
 mod framing;
 mod limits;
+mod mutual;
 mod path;
 mod possession;
 pub(crate) mod raw;

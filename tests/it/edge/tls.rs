@@ -19,12 +19,12 @@ use super::upstream::Recorder;
 use super::{SECRET, World, Writ, finish};
 
 /// A certificate for 127.0.0.1 that signs itself, on disk.
-struct Certificate {
+pub(super) struct Certificate {
     dir: tempfile::TempDir,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
@@ -32,11 +32,11 @@ impl Certificate {
         Self { dir }
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.dir.path().join("cert.pem")
     }
 
-    fn files(&self) -> TlsFiles {
+    pub(super) fn files(&self) -> TlsFiles {
         TlsFiles { certificate: self.file(), key: self.dir.path().join("key.pem") }
     }
 
@@ -56,17 +56,36 @@ impl Certificate {
     }
 
     async fn connect(&self, world: &World, protocol: &[u8]) -> TlsStream<TcpStream> {
+        self.connect_as(world, protocol, None, rustls::DEFAULT_VERSIONS).await.unwrap()
+    }
+
+    /// Connects, and proves `client` if the edge asks.
+    pub(super) async fn connect_as(
+        &self,
+        world: &World,
+        protocol: &[u8],
+        client: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.der()).unwrap();
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match client {
+            // Not checked to fit each other: a thief's do not.
+            Some((certificate, key)) => {
+                let key = provider().key_provider.load_private_key(key).unwrap();
+                let pair = rustls::sign::CertifiedKey::new(vec![certificate], key);
+                config.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)))
+            }
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![protocol.to_vec()];
         let tcp = TcpStream::connect(world.edge.address()).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+        TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 }
 

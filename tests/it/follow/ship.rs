@@ -40,6 +40,7 @@ fn denial(n: u8) -> Event {
         approval: None,
         revocation_seq: 0,
         proof: None,
+        by_connection: false,
         client: None,
     }))
 }

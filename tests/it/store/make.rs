@@ -174,7 +174,7 @@ pub(crate) fn decision(n: u8, verdict: Verdict) -> Event {
         verdict,
         reason: "allowed".into(),
         detail: Some("with \u{0} a control character, a \"quote\" and ünïcode".into()),
-        who: Some(who),
+        who: Some(who.into()),
         method: "GET".into(),
         path: "/notes/1".into(),
         what: Some(What {
@@ -191,6 +191,7 @@ pub(crate) fn decision(n: u8, verdict: Verdict) -> Event {
         approval: None,
         revocation_seq: 3,
         proof: None,
+        by_connection: false,
         client: None,
     }))
 }

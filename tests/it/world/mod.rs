@@ -6,6 +6,7 @@
 mod attenuated_elsewhere;
 mod calendar;
 mod memory;
+mod mutual;
 mod repositories;
 
 use std::fs;
