@@ -1,26 +1,34 @@
-//! A tenant's policies, ready to decide. Only those that can apply to a question are given to Cedar.
+//! A tenant's policies, ready to decide. Only those that can apply to a question are given to Cedar, and only once for all that
+//! their conditions can see of it.
 //!
 //! Default deny; a forbid wins; a policy that cannot be evaluated denies. Answers name the policies that decided.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{Authorizer, Decision, Effect, Policy as Cedar, PolicyId, PolicySet as CedarSet, Response};
 
 use crate::id::PolicyName;
+use crate::policy::rules::memo::Memo;
 use crate::policy::rules::needs::Needs;
-use crate::policy::rules::question::{Ids, Moment, Question, Unaskable, action_parents, path_parents};
-use crate::policy::rules::scope::{Actions, Named, Scope};
+use crate::policy::rules::question::{Ids, Question, Unaskable, action_parents};
+use crate::policy::rules::scope::{Actions, Marks, Named, Scope};
+use crate::policy::rules::seen::Seen;
 use crate::policy::rules::set::{InvalidSet, Policy, PolicySet, Standing};
 
 /// A policy set at one version, compiled.
+///
+/// It remembers what calls led to. What is asked at issuance is for agents to choose, and would push that out.
 pub struct Rules {
     version: u64,
     outdates: u64,
     set: PolicySet,
     named: Named,
     compiled: Vec<Compiled>,
-    by_action: RwLock<HashMap<Box<str>, Arc<Candidates>>>,
+    applying: Memo<Place, Arc<Applying>>,
+    together: Memo<Box<[usize]>, Arc<Together>>,
+    together_count: AtomicU64,
+    evaluated: Memo<(u64, Seen), Arc<Votes>>,
 }
 
 /// One policy.
@@ -38,26 +46,43 @@ struct Conditions {
     needs: Needs,
 }
 
-/// The policies whose scope fits an action, and the sets of them that were asked for.
-#[derive(Default)]
-struct Candidates {
-    policies: Vec<usize>,
-    together: RwLock<HashMap<Box<[usize]>, Arc<Together>>>,
+/// All that scopes look at.
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
+    issuing: bool,
+    kind: &'static str,
+    principal: Marks,
+    action: Box<str>,
+    resource: Marks,
+}
+
+/// The policies whose scope fits a place.
+struct Applying {
+    /// What those say that have no conditions to evaluate.
+    votes: Votes,
+    /// Those that have.
+    asked: Option<Arc<Together>>,
 }
 
 /// Policies with conditions that are evaluated together.
 #[derive(Default)]
 struct Together {
+    /// Its own among those of the set.
+    number: u64,
     enforced: CedarSet,
     shadow_permits: CedarSet,
     shadow_forbids: CedarSet,
     needs: Needs,
 }
 
-/// How many actions are remembered with the policies that fit them.
-const ACTIONS_MAX: usize = 4096;
-/// How many sets of policies are remembered for one action.
-const TOGETHER_MAX: usize = 64;
+/// For how many places the policies are remembered that apply there.
+const PLACES_MAX: usize = 8192;
+/// How many sets of policies with conditions are remembered.
+const TOGETHER_MAX: usize = 1024;
+/// How many evaluations of conditions are remembered.
+const EVALUATED_MAX: usize = 4096;
+/// And of how much that was seen, in bytes.
+const SEEN_BYTES_MAX: usize = 2048;
 
 /// What a tenant's policies say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,9 +137,23 @@ impl Rules {
     /// group that the set asks for.
     pub fn compile(version: u64, outdates: u64, set: PolicySet) -> Result<Self, InvalidSet> {
         let mut named = Named::default();
-        let compiled =
-            set.policies().iter().map(|policy| Compiled::of(policy, &mut named)).collect::<Result<_, _>>()?;
-        Ok(Self { version, outdates, set, named, compiled, by_action: RwLock::default() })
+        let compiled = set
+            .policies()
+            .iter()
+            .enumerate()
+            .map(|(index, policy)| Compiled::of(index, policy, &mut named))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            version,
+            outdates,
+            set,
+            named,
+            compiled,
+            applying: Memo::new(PLACES_MAX),
+            together: Memo::new(TOGETHER_MAX),
+            together_count: AtomicU64::new(0),
+            evaluated: Memo::new(EVALUATED_MAX),
+        })
     }
 
     /// Reads and compiles the JSON text of a document.
@@ -152,82 +191,82 @@ impl Rules {
     /// Decides. `approved` holds the `@approval` texts for which an approval was given.
     pub fn decide(&self, question: &Question<'_>, approved: &[Box<str>]) -> Answer {
         let ids = question.ids();
-        let candidates = self.candidates(question, &ids);
-        let mut votes = Votes::default();
-        let asked = self.applying(&candidates, question, &ids, &mut votes);
-        if !asked.is_empty()
-            && let Err(error) = self.ask(&candidates, asked, question, &ids, &mut votes)
-        {
-            votes.error.get_or_insert_with(|| error.to_string().into());
-        }
-        self.counted(votes, approved)
+        let applying = match self.applying(question, &ids) {
+            Ok(applying) => applying,
+            Err(error) => return self.counted([Some(&Votes::erring(error)), None], approved),
+        };
+        let evaluated = applying.asked.as_ref().map(|together| {
+            self.evaluated(together, question, &ids).unwrap_or_else(|error| Arc::new(Votes::erring(error)))
+        });
+        self.counted([Some(&applying.votes), evaluated.as_deref()], approved)
     }
 
-    /// The policies whose scope fits the action.
-    fn candidates(&self, question: &Question<'_>, ids: &Ids) -> Arc<Candidates> {
-        if let Some(known) = self.by_action.read().unwrap_or_else(PoisonError::into_inner).get(&*ids.action) {
-            return known.clone();
-        }
-        let parents = action_parents(question.service, question.action);
-        let fits = |(index, policy): (usize, &Compiled)| policy.actions.fits(&ids.action, &parents).then_some(index);
-        let policies = self.compiled.iter().enumerate().filter_map(fits).collect();
-        let found = Arc::new(Candidates { policies, together: RwLock::default() });
-        // What agents ask for at issuance is theirs to choose, and would fill the memory.
-        if matches!(question.moment, Moment::Issuing) {
-            return found;
-        }
-        let mut by_action = self.by_action.write().unwrap_or_else(PoisonError::into_inner);
-        if by_action.len() >= ACTIONS_MAX {
-            by_action.clear();
-        }
-        by_action.insert(ids.action.as_str().into(), found.clone());
-        found
-    }
-
-    /// Those of the candidates that have conditions to evaluate. Where the scope alone decides, the vote is counted.
-    fn applying(&self, candidates: &Candidates, question: &Question<'_>, ids: &Ids, votes: &mut Votes) -> Vec<usize> {
+    /// The policies that apply.
+    fn applying(&self, question: &Question<'_>, ids: &Ids) -> Result<Arc<Applying>, Unaskable> {
         let principal = self.named.marks((ids.principal_kind, &ids.principal), question.who.parents());
-        let above = path_parents(question.service, question.resource);
-        let resource = self.named.marks(("Resource", &ids.resource), above.iter().map(|id| ("Resource", &**id)));
+        let resource = self.named.marks(("Resource", &ids.resource), ids.above_resource());
+        let issuing = question.is_of_issuance();
+        let place =
+            Place { issuing, kind: ids.principal_kind, principal, action: ids.action.as_str().into(), resource };
+        if let Some(known) = self.applying.find(&place) {
+            return Ok(known);
+        }
+        let found = Arc::new(self.apply(&place, &action_parents(question.service, question.action))?);
+        if !issuing {
+            self.applying.keep(place, found.clone());
+        }
+        Ok(found)
+    }
+
+    /// Those whose scope fits `place`; its action stands in `parents`.
+    fn apply(&self, place: &Place, parents: &[String]) -> Result<Applying, Unaskable> {
+        let mut votes = Votes::default();
         let mut asked = Vec::new();
-        for index in &candidates.policies {
-            let Some(policy) = self.compiled.get(*index) else { continue };
-            let applies =
-                principal.fits(ids.principal_kind, &policy.principal) && resource.fits("Resource", &policy.resource);
-            if !applies {
-                continue;
-            }
+        for (index, policy) in self.compiled.iter().enumerate() {
+            let fits = policy.actions.fits(&place.action, parents)
+                && place.principal.fits(place.kind, &policy.principal)
+                && place.resource.fits("Resource", &policy.resource);
             match &policy.conditions {
-                None => votes.add(*index, policy.effect),
-                Some(conditions) if is_open(question, conditions.needs) => {
+                _ if !fits => {}
+                None => votes.add(index, policy.effect),
+                Some(conditions) if place.issuing && conditions.needs.is_open_at_issuance() => {
                     // Each call is decided anew: what cannot be known yet hinders nothing, and allows nothing in the end.
                     if policy.effect == Effect::Permit {
-                        votes.add(*index, Effect::Permit);
+                        votes.add(index, Effect::Permit);
                     }
                 }
-                Some(_) => asked.push(*index),
+                Some(_) => asked.push(index),
             }
         }
-        asked
+        let asked = if asked.is_empty() { None } else { Some(self.together(asked.into(), place.issuing)?) };
+        Ok(Applying { votes, asked })
     }
 
-    fn ask(
-        &self,
-        candidates: &Candidates,
-        asked: Vec<usize>,
-        question: &Question<'_>,
-        ids: &Ids,
-        votes: &mut Votes,
-    ) -> Result<(), Unaskable> {
-        let together = self.together(candidates, asked)?;
-        let request = question.request(ids, together.needs, self.set.zone())?;
-        let entities = question.entities(ids, together.needs)?;
+    fn evaluated(&self, together: &Together, question: &Question<'_>, ids: &Ids) -> Result<Arc<Votes>, Unaskable> {
+        let seen = question.seen(ids, together.needs, self.set.zone())?;
+        // The time to the millisecond does not come twice.
+        let is_once = together.needs.any(Needs::TIME) || seen.weight() > SEEN_BYTES_MAX;
+        if is_once || question.is_of_issuance() {
+            return Ok(Arc::new(self.evaluate(together, &seen)?));
+        }
+        let key = (together.number, seen);
+        if let Some(known) = self.evaluated.find(&key) {
+            return Ok(known);
+        }
+        let votes = Arc::new(self.evaluate(together, &key.1)?);
+        self.evaluated.keep(key, votes.clone());
+        Ok(votes)
+    }
+
+    fn evaluate(&self, together: &Together, seen: &Seen) -> Result<Votes, Unaskable> {
+        let (request, entities) = (seen.request()?, seen.hierarchy()?);
+        let mut votes = Votes::default();
         for set in [&together.enforced, &together.shadow_permits, &together.shadow_forbids] {
             if !set.is_empty() {
-                self.heard(&AUTHORIZER.is_authorized(&request, set, &entities), votes);
+                self.heard(&AUTHORIZER.is_authorized(&request, set, &entities), &mut votes);
             }
         }
-        Ok(())
+        Ok(votes)
     }
 
     /// Adds what Cedar answered.
@@ -237,14 +276,14 @@ impl Rules {
             Decision::Deny => Effect::Forbid,
         };
         for id in response.diagnostics().reason() {
-            match self.index(id) {
+            match index(id) {
                 Some(index) => votes.add(index, effect),
                 None => votes.error = Some("a policy has no name".into()),
             }
         }
         for error in response.diagnostics().errors() {
             let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-            match self.index(error.policy_id()) {
+            match index(error.policy_id()) {
                 // A shadow never counts, not even by failing.
                 Some(index) if self.set.policies().get(index).is_some_and(|policy| !policy.is_enforced()) => {}
                 found => {
@@ -255,16 +294,12 @@ impl Rules {
         }
     }
 
-    fn index(&self, id: &PolicyId) -> Option<usize> {
-        let name: &str = id.as_ref();
-        self.set.policies().iter().position(|policy| policy.name.as_str() == name)
-    }
-
-    fn together(&self, candidates: &Candidates, asked: Vec<usize>) -> Result<Arc<Together>, Unaskable> {
-        if let Some(known) = candidates.together.read().unwrap_or_else(PoisonError::into_inner).get(&*asked) {
-            return Ok(known.clone());
+    fn together(&self, asked: Box<[usize]>, issuing: bool) -> Result<Arc<Together>, Unaskable> {
+        if let Some(known) = self.together.find(&asked) {
+            return Ok(known);
         }
-        let mut together = Together::default();
+        let number = self.together_count.fetch_add(1, Ordering::Relaxed);
+        let mut together = Together { number, ..Together::default() };
         for index in &asked {
             let (Some(policy), Some(compiled)) = (self.set.policies().get(*index), self.compiled.get(*index)) else {
                 continue;
@@ -279,34 +314,33 @@ impl Rules {
             set.add(conditions.policy.clone()).map_err(|error| Unaskable(error.to_string()))?;
         }
         let together = Arc::new(together);
-        let mut known = candidates.together.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= TOGETHER_MAX {
-            known.clear();
+        if !issuing {
+            self.together.keep(asked, together.clone());
         }
-        known.insert(asked.into(), together.clone());
         Ok(together)
     }
 
     /// From votes to a verdict.
-    fn counted(&self, mut votes: Votes, approved: &[Box<str>]) -> Answer {
-        votes.permits.sort_unstable();
-        votes.forbids.sort_unstable();
-        let policies = |indexes: &[usize], enforced: bool| -> Vec<&Policy> {
-            let found = indexes.iter().filter_map(|index| self.set.policies().get(*index));
+    fn counted(&self, votes: [Option<&Votes>; 2], approved: &[Box<str>]) -> Answer {
+        let votes = || votes.iter().flatten().copied();
+        let policies = |indexes: &dyn Fn(&Votes) -> &[usize], enforced: bool| -> Vec<&Policy> {
+            let mut all: Vec<usize> = votes().flat_map(indexes).copied().collect();
+            all.sort_unstable();
+            let found = all.into_iter().filter_map(|index| self.set.policies().get(index));
             found.filter(|policy| policy.is_enforced() == enforced).collect()
         };
         let names = |policies: &[&Policy]| policies.iter().map(|policy| policy.name.clone()).collect::<Vec<_>>();
-        let mut shadow = names(&policies(&votes.permits, false));
-        shadow.extend(names(&policies(&votes.forbids, false)));
-        let (permits, forbids) = (policies(&votes.permits, true), policies(&votes.forbids, true));
+        let mut shadow = names(&policies(&|votes| &votes.permits, false));
+        shadow.extend(names(&policies(&|votes| &votes.forbids, false)));
+        let permits = policies(&|votes| &votes.permits, true);
+        let forbids = policies(&|votes| &votes.forbids, true);
         let (free, held): (Vec<_>, Vec<_>) = permits
             .into_iter()
             .partition(|policy| policy.approval.as_ref().is_none_or(|approval| approved.contains(approval)));
         let verdict = if !forbids.is_empty() {
             Verdict::Forbidden { by: names(&forbids) }
-        } else if let Some(why) = votes.error {
-            let erring: Vec<_> = votes.erring.iter().filter_map(|index| self.set.policies().get(*index)).collect();
-            Verdict::Erring { by: names(&erring), why }
+        } else if let Some(why) = votes().find_map(|votes| votes.error.clone()) {
+            Verdict::Erring { by: names(&policies(&|votes| &votes.erring, true)), why }
         } else if !free.is_empty() {
             let ttl_s = free.iter().map(|policy| policy.ttl_s).collect::<Option<Vec<_>>>();
             Verdict::Allowed { by: names(&free), ttl_s: ttl_s.and_then(|all| all.into_iter().max()) }
@@ -328,8 +362,14 @@ impl std::fmt::Debug for Rules {
     }
 }
 
-const fn is_open(question: &Question<'_>, needs: Needs) -> bool {
-    matches!(question.moment, Moment::Issuing) && needs.is_open_at_issuance()
+/// The id of a policy's conditions: its place in the set, so that nobody has to look for it.
+fn id(index: usize) -> PolicyId {
+    PolicyId::new(index.to_string())
+}
+
+fn index(id: &PolicyId) -> Option<usize> {
+    let id: &str = id.as_ref();
+    id.parse().ok()
 }
 
 /// Which policies match, and which could not be evaluated.
@@ -342,6 +382,10 @@ struct Votes {
 }
 
 impl Votes {
+    fn erring(error: Unaskable) -> Self {
+        Self { error: Some(error.to_string().into()), ..Self::default() }
+    }
+
     fn add(&mut self, index: usize, effect: Effect) {
         match effect {
             Effect::Permit => self.permits.push(index),
@@ -351,8 +395,9 @@ impl Votes {
 }
 
 impl Compiled {
-    fn of(policy: &Policy, named: &mut Named) -> Result<Self, InvalidSet> {
-        let conditions = if policy.cedar.has_non_scope_constraint() { Some(Conditions::of(policy)?) } else { None };
+    fn of(index: usize, policy: &Policy, named: &mut Named) -> Result<Self, InvalidSet> {
+        let conditions =
+            if policy.cedar.has_non_scope_constraint() { Some(Conditions::of(index, policy)?) } else { None };
         Ok(Self {
             actions: Actions::of(&policy.cedar),
             principal: named.principal(&policy.cedar),
@@ -365,15 +410,14 @@ impl Compiled {
 
 impl Conditions {
     /// The policy without its scope, which was decided when it comes to its conditions.
-    fn of(policy: &Policy) -> Result<Self, InvalidSet> {
+    fn of(index: usize, policy: &Policy) -> Result<Self, InvalidSet> {
         let refused = |error: &dyn std::fmt::Display| policy.invalid(format!("it cannot be compiled: {error}"));
         let mut json = policy.cedar.to_json().map_err(|error| refused(&error))?;
         let needs = Needs::of(&json);
         for part in ["principal", "action", "resource"] {
             json[part] = serde_json::json!({ "op": "All" });
         }
-        let id = PolicyId::new(policy.name.as_str());
-        Ok(Self { policy: Cedar::from_json(Some(id), json).map_err(|error| refused(&error))?, needs })
+        Ok(Self { policy: Cedar::from_json(Some(id(index)), json).map_err(|error| refused(&error))?, needs })
     }
 }
 

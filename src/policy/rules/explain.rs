@@ -106,10 +106,9 @@ struct Asked<'a> {
 pub fn explain(rules: &Rules, question: &Question<'_>, gaps: &Gaps) -> Explanation {
     let ids = question.ids();
     let zone = rules.set().zone();
-    let asked = question.request(&ids, Needs::ALL, zone).and_then(|request| {
-        let entities = question.entities(&ids, Needs::ALL)?;
-        Ok(Asked { request, entities, gaps })
-    });
+    let asked = question
+        .seen(&ids, Needs::ALL, zone)
+        .and_then(|seen| Ok(Asked { request: seen.request()?, entities: seen.hierarchy()?, gaps }));
     let issuing = matches!(question.moment, Moment::Issuing);
     let policies: Vec<Looked> = match &asked {
         Ok(asked) => rules.set().policies().iter().map(|policy| asked.look(policy, issuing)).collect(),

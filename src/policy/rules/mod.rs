@@ -11,6 +11,7 @@ pub mod draft;
 pub mod engine;
 pub mod explain;
 mod expression;
+mod memo;
 mod names;
 pub mod nearest;
 pub mod needs;
@@ -18,6 +19,7 @@ pub mod question;
 pub mod replay;
 pub mod schema;
 pub mod scope;
+mod seen;
 pub mod set;
 pub mod template;
 

@@ -33,9 +33,15 @@ impl Needs {
     pub const ISSUING: Self = Self(1 << 10);
     /// Which entity stands in which other: an `in` outside the scope.
     pub const HIERARCHY: Self = Self(1 << 11);
+    /// Who asks.
+    pub const PRINCIPAL: Self = Self(1 << 12);
+    /// For what.
+    pub const ACTION: Self = Self(1 << 13);
+    /// On what.
+    pub const RESOURCE: Self = Self(1 << 14);
 
     /// Everything there is.
-    pub const ALL: Self = Self((Self::HIERARCHY.0 << 1) - 1);
+    pub const ALL: Self = Self((Self::RESOURCE.0 << 1) - 1);
 
     const CONTEXT: Self = Self(Self::HIERARCHY.0 - 1);
     const CALL: Self = Self(Self::SOURCE.0 | Self::METHOD.0 | Self::ARGUMENTS.0 | Self::USED.0);
@@ -109,7 +115,10 @@ fn of_part(key: &str, part: &Value) -> Needs {
         }),
         // The context as a whole: compared, or asked for what is not known here.
         "Var" if part == "context" => Needs::CONTEXT,
-        "Var" => Needs::default(),
+        "Var" if part == "principal" => Needs::PRINCIPAL,
+        "Var" if part == "action" => Needs::ACTION,
+        "Var" if part == "resource" => Needs::RESOURCE,
+        "Var" => Needs::ALL,
         // `context has a.b` is a list of names.
         "." | "has" => match (part["left"]["Var"].as_str(), part["attr"].as_str().or(part["attr"][0].as_str())) {
             (Some("context"), Some(attribute)) => Needs::of_attribute(attribute),
@@ -136,10 +145,13 @@ mod tests {
     fn a_condition_needs_what_it_names() {
         for (condition, expected) in [
             ("true", Needs::default()),
-            ("principal == Agent::\"a\"", Needs::default()),
-            ("principal in Agent::\"a\"", Needs::HIERARCHY),
-            ("principal is AgentForUser in Group::\"a\"", Needs::HIERARCHY),
-            ("principal is AgentForUser", Needs::default()),
+            ("principal == Agent::\"a\"", Needs::PRINCIPAL),
+            ("principal in Agent::\"a\"", Needs::PRINCIPAL | Needs::HIERARCHY),
+            ("principal is AgentForUser in Group::\"a\"", Needs::PRINCIPAL | Needs::HIERARCHY),
+            ("principal is AgentForUser", Needs::PRINCIPAL),
+            ("[action, resource].contains(Action::\"a\")", Needs::ACTION | Needs::RESOURCE),
+            ("Agent::\"a\" in Agent::\"b\"", Needs::HIERARCHY),
+            ("{\"Var\": \"principal\"} == {\"principal\": 1}", Needs::default()),
             ("context.depth > 1 && context.local.hour < 9", Needs::DEPTH | Needs::LOCAL),
             ("context has delegator", Needs::DELEGATOR),
             ("context has arguments.amount", Needs::ARGUMENTS),

@@ -3,11 +3,7 @@
 //! Every entity's parents follow from its name, and none has attributes: so no schema is needed to decide.
 
 use core::net::IpAddr;
-use std::sync::LazyLock;
 
-use cedar_policy::{
-    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Expression,
-};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
@@ -15,8 +11,9 @@ use crate::clock::Timestamp;
 use crate::id::{AgentName, Group, ServiceName, Subject};
 use crate::key::PublicKey;
 use crate::policy::rules::needs::Needs;
+use crate::policy::rules::seen::{Fact, Named, Seen};
 use crate::token::claims::{Claim, ClaimValue};
-use crate::token::{Argument, Capability, Chain, Decimal, Operation, Path, Value};
+use crate::token::{Argument, Capability, Chain, Operation, Path, Value};
 
 /// A question to a tenant's policies.
 #[derive(Clone, Copy, Debug)]
@@ -163,32 +160,6 @@ pub fn action_parents(service: &ServiceName, action: &Path) -> Vec<String> {
     parents
 }
 
-struct Types {
-    agent: EntityTypeName,
-    agent_for_user: EntityTypeName,
-    user: EntityTypeName,
-    group: EntityTypeName,
-    resource: EntityTypeName,
-    action: EntityTypeName,
-}
-
-static TYPES: LazyLock<Types> = LazyLock::new(|| {
-    // Expect safety: the names are constant, and every test of this room reads them.
-    let name = |text: &str| text.parse().expect("a type's name is one");
-    Types {
-        agent: name("Agent"),
-        agent_for_user: name("AgentForUser"),
-        user: name("User"),
-        group: name("Group"),
-        resource: name("Resource"),
-        action: name("Action"),
-    }
-});
-
-fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
-    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
-}
-
 impl Who<'_> {
     /// The principal's type and id.
     pub(super) fn principal(&self) -> (&'static str, String) {
@@ -214,9 +185,26 @@ pub(super) struct Ids {
     pub(super) principal: String,
     pub(super) action: String,
     pub(super) resource: String,
+    /// What stands above every resource of the service; `None` where the resource is that.
+    resource_root: Option<String>,
+}
+
+impl Ids {
+    /// What stands above the resource.
+    pub(super) fn above_resource(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let path = self.resource_root.as_ref().map(|root| root.len() - 1);
+        let inner = path.into_iter().flat_map(move |path| {
+            self.resource[path..].match_indices('/').map(move |(at, _)| &self.resource[..path + at])
+        });
+        self.resource_root.as_deref().into_iter().chain(inner).map(|id| ("Resource", id))
+    }
 }
 
 impl Question<'_> {
+    pub(super) const fn is_of_issuance(&self) -> bool {
+        matches!(self.moment, Moment::Issuing)
+    }
+
     pub(super) fn ids(&self) -> Ids {
         let (principal_kind, principal) = self.who.principal();
         Ids {
@@ -224,88 +212,71 @@ impl Question<'_> {
             principal,
             action: path_id(self.service, self.action.as_str()),
             resource: path_id(self.service, self.resource.as_str()),
+            resource_root: (*self.resource != Path::root()).then(|| path_id(self.service, "/")),
         }
     }
 
-    /// The request as Cedar takes it, with as much of the context as is needed.
-    pub(super) fn request(&self, ids: &Ids, needs: Needs, zone: &TimeZone) -> Result<Request, Unaskable> {
-        let principal = uid(principal_type(ids), &ids.principal);
-        let (action, resource) = (uid(&TYPES.action, &ids.action), uid(&TYPES.resource, &ids.resource));
-        let context = Context::from_pairs(self.context(needs, zone)?).map_err(|error| Unaskable(error.to_string()))?;
-        Request::new(principal, action, resource, context, None).map_err(|error| Unaskable(error.to_string()))
-    }
-
-    /// The entities and what they stand in, where a condition asks for it.
-    pub(super) fn entities(&self, ids: &Ids, needs: Needs) -> Result<Entities, Unaskable> {
-        if !needs.any(Needs::HIERARCHY) {
-            return Ok(Entities::empty());
-        }
-        let of_path = |kind: &EntityTypeName, parents: Vec<String>| -> Vec<EntityUid> {
-            parents.iter().map(|parent| uid(kind, parent)).collect()
+    /// What conditions with these needs can see of it.
+    pub(super) fn seen(&self, ids: &Ids, needs: Needs, zone: &TimeZone) -> Result<Seen, Unaskable> {
+        // Literals of a condition may stand in one another too, if they are these entities.
+        let hierarchy = needs.any(Needs::HIERARCHY);
+        let named = |need: Needs, kind, id: &str| {
+            if hierarchy || needs.any(need) { Named::new(kind, id) } else { Named::new("Resource", "") }
         };
-        let entity = |own: EntityUid, parents: Vec<EntityUid>| Entity::new_no_attrs(own, parents.into_iter().collect());
-        let parents = self.who.parents().map(|(kind, id)| uid(parent_type(kind), id)).collect();
-        let actions = of_path(&TYPES.action, action_parents(self.service, self.action));
-        let resources = of_path(&TYPES.resource, path_parents(self.service, self.resource));
-        let all = [
-            entity(uid(principal_type(ids), &ids.principal), parents),
-            entity(uid(&TYPES.action, &ids.action), actions),
-            entity(uid(&TYPES.resource, &ids.resource), resources),
+        let entities = [
+            named(Needs::PRINCIPAL, ids.principal_kind, &ids.principal),
+            named(Needs::ACTION, "Action", &ids.action),
+            named(Needs::RESOURCE, "Resource", &ids.resource),
         ];
-        Entities::from_entities(all, None).map_err(|error| Unaskable(error.to_string()))
+        let above = hierarchy.then(|| {
+            let all = |kind, parents: Vec<String>| parents.into_iter().map(|parent| Named::new(kind, parent)).collect();
+            [
+                self.who.parents().map(|(kind, id)| Named::new(kind, id)).collect(),
+                all("Action", action_parents(self.service, self.action)),
+                all("Resource", path_parents(self.service, self.resource)),
+            ]
+        });
+        Ok(Seen { entities, above, context: self.context(needs, zone)? })
     }
 
-    fn context(&self, needs: Needs, zone: &TimeZone) -> Result<Vec<(String, Expression)>, Unaskable> {
-        let mut pairs = Vec::new();
-        let mut add = |need: Needs, name: &str, value: &mut dyn FnMut() -> Result<Option<Expression>, Unaskable>| {
-            if needs.any(need)
-                && let Some(value) = value()?
-            {
-                pairs.push((name.to_owned(), value));
-            }
-            Ok::<(), Unaskable>(())
-        };
+    fn context(&self, needs: Needs, zone: &TimeZone) -> Result<Vec<(&'static str, Fact)>, Unaskable> {
         let holders = &self.who.holders;
-        add(Needs::TIME, "time", &mut || datetime(self.now).map(Some))?;
-        add(Needs::LOCAL, "local", &mut || local(self.now, zone).map(Some))?;
-        add(Needs::DEPTH, "depth", &mut || Ok(Some(Expression::new_long(holders.depth()))))?;
-        add(Needs::DELEGATOR, "delegator", &mut || Ok(holders.delegator(self.who.agent).map(Expression::new_string)))?;
-        add(Needs::CHAIN, "chain", &mut || {
-            Ok(Some(Expression::new_set(holders.names(self.who.agent).into_iter().map(Expression::new_string))))
-        })?;
-        add(Needs::SESSION, "session", &mut || {
-            record(self.who.claims.iter().map(|claim| Ok((claim.name.to_string(), claimed(&claim.value))))).map(Some)
-        })?;
         let call = match self.moment {
             Moment::Issuing => Call { method: "", source: None, arguments: &[], used: &[] },
             Moment::Call(call) => call,
         };
-        add(Needs::ISSUING, "issuing", &mut || Ok(Some(Expression::new_bool(matches!(self.moment, Moment::Issuing)))))?;
-        add(Needs::SOURCE, "source", &mut || {
-            Ok(call.source.map(|source| Expression::new_ip(source.to_canonical().to_string())))
-        })?;
-        add(Needs::METHOD, "method", &mut || Ok(Some(Expression::new_string(call.method.to_owned()))))?;
-        add(Needs::ARGUMENTS, "arguments", &mut || {
-            record(call.arguments.iter().map(|argument| Ok((argument.name.to_string(), value(&argument.value)?))))
-                .map(Some)
-        })?;
-        add(Needs::USED, "used", &mut || {
-            record(call.used.iter().map(|(name, so_far)| Ok((name.to_string(), value(so_far)?)))).map(Some)
-        })?;
-        Ok(pairs)
-    }
-}
-
-fn principal_type(ids: &Ids) -> &'static EntityTypeName {
-    parent_type(ids.principal_kind)
-}
-
-fn parent_type(kind: &str) -> &'static EntityTypeName {
-    match kind {
-        "Agent" => &TYPES.agent,
-        "AgentForUser" => &TYPES.agent_for_user,
-        "User" => &TYPES.user,
-        _ => &TYPES.group,
+        let mut context = Vec::new();
+        let mut add = |need: Needs, name, fact: &dyn Fn() -> Option<Fact>| {
+            if needs.any(need)
+                && let Some(fact) = fact()
+            {
+                context.push((name, fact));
+            }
+        };
+        add(Needs::TIME, "time", &|| Some(Fact::Time(self.now)));
+        add(Needs::DEPTH, "depth", &|| Some(Fact::Integer(holders.depth())));
+        add(Needs::DELEGATOR, "delegator", &|| holders.delegator(self.who.agent).map(Fact::text));
+        add(Needs::CHAIN, "chain", &|| {
+            Some(Fact::Set(holders.names(self.who.agent).into_iter().map(Fact::text).collect()))
+        });
+        add(Needs::SESSION, "session", &|| {
+            let claims = self.who.claims.iter().map(|claim| (claim.name.as_str().into(), claimed(&claim.value)));
+            Some(Fact::Record(claims.collect()))
+        });
+        add(Needs::ISSUING, "issuing", &|| Some(Fact::Boolean(matches!(self.moment, Moment::Issuing))));
+        add(Needs::SOURCE, "source", &|| call.source.map(Fact::Address));
+        add(Needs::METHOD, "method", &|| Some(Fact::text(call.method)));
+        add(Needs::ARGUMENTS, "arguments", &|| {
+            let arguments = call.arguments.iter().map(|argument| (argument.name.clone(), value(&argument.value)));
+            Some(Fact::Record(arguments.collect()))
+        });
+        add(Needs::USED, "used", &|| {
+            Some(Fact::Record(call.used.iter().map(|(name, so_far)| (name.clone(), value(so_far))).collect()))
+        });
+        if needs.any(Needs::LOCAL) {
+            context.push(("local", local(self.now, zone)?));
+        }
+        Ok(context)
     }
 }
 
@@ -348,56 +319,34 @@ impl Holders<'_> {
     }
 }
 
-fn record(pairs: impl Iterator<Item = Result<(String, Expression), Unaskable>>) -> Result<Expression, Unaskable> {
-    let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-    Expression::new_record(pairs).map_err(|error| Unaskable(error.to_string()))
-}
-
-fn value(value: &Value) -> Result<Expression, Unaskable> {
-    Ok(match value {
-        Value::Boolean(value) => Expression::new_bool(*value),
-        Value::Integer(value) => Expression::new_long(*value),
-        Value::String(text) => Expression::new_string(text.to_string()),
-        Value::Decimal(value) => Expression::new_decimal(decimal(*value)),
-        Value::Time(time) => datetime(*time)?,
-        Value::List(list) => Expression::new_set(list.items().iter().map(self::value).collect::<Result<Vec<_>, _>>()?),
-    })
-}
-
-/// As Cedar writes it: a point always, and four digits behind it.
-fn decimal(value: Decimal) -> String {
-    let (sign, magnitude) = (if value.scaled() < 0 { "-" } else { "" }, value.scaled().unsigned_abs());
-    format!("{sign}{}.{:04}", magnitude / 10_000, magnitude % 10_000)
-}
-
-fn claimed(value: &ClaimValue) -> Expression {
+fn value(value: &Value) -> Fact {
     match value {
-        ClaimValue::Boolean(value) => Expression::new_bool(*value),
-        ClaimValue::Integer(value) => Expression::new_long(*value),
-        ClaimValue::String(text) => Expression::new_string(text.to_string()),
-        ClaimValue::Strings(texts) => {
-            Expression::new_set(texts.iter().map(|text| Expression::new_string(text.to_string())))
-        }
+        Value::Boolean(value) => Fact::Boolean(*value),
+        Value::Integer(value) => Fact::Integer(*value),
+        Value::String(text) => Fact::Text(text.clone()),
+        Value::Decimal(value) => Fact::Decimal(*value),
+        Value::Time(time) => Fact::Time(*time),
+        Value::List(list) => Fact::Set(list.items().iter().map(self::value).collect()),
     }
 }
 
-fn moment(time: Timestamp) -> Result<jiff::Timestamp, Unaskable> {
-    jiff::Timestamp::from_millisecond(time.millis()).map_err(|error| Unaskable(error.to_string()))
+fn claimed(value: &ClaimValue) -> Fact {
+    match value {
+        ClaimValue::Boolean(value) => Fact::Boolean(*value),
+        ClaimValue::Integer(value) => Fact::Integer(*value),
+        ClaimValue::String(text) => Fact::Text(text.clone()),
+        ClaimValue::Strings(texts) => Fact::Set(texts.iter().map(|text| Fact::text(text.clone())).collect()),
+    }
 }
 
-fn datetime(time: Timestamp) -> Result<Expression, Unaskable> {
-    let text = moment(time)?.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-    Ok(Expression::new_datetime(text))
-}
-
-fn local(time: Timestamp, zone: &TimeZone) -> Result<Expression, Unaskable> {
-    let local = Zoned::new(moment(time)?, zone.clone());
-    let number = |number: i8| Ok(Expression::new_long(i64::from(number)));
-    let parts = [
-        ("hour", number(local.hour())),
-        ("minute", number(local.minute())),
-        ("weekday", number(local.weekday().to_monday_one_offset())),
-        ("date", Ok(Expression::new_string(local.date().to_string()))),
-    ];
-    record(parts.into_iter().map(|(name, value)| Ok((name.to_owned(), value?))))
+fn local(time: Timestamp, zone: &TimeZone) -> Result<Fact, Unaskable> {
+    let time = jiff::Timestamp::from_millisecond(time.millis()).map_err(|error| Unaskable(error.to_string()))?;
+    let local = Zoned::new(time, zone.clone());
+    let number = |name: &str, number: i8| (name.into(), Fact::Integer(i64::from(number)));
+    Ok(Fact::Record(vec![
+        number("hour", local.hour()),
+        number("minute", local.minute()),
+        number("weekday", local.weekday().to_monday_one_offset()),
+        ("date".into(), Fact::text(local.date().to_string())),
+    ]))
 }

@@ -17,10 +17,11 @@ pub(super) struct Named {
 }
 
 /// Those of the named entities that a principal or a resource is, or stands in.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Marks {
     own: Option<Mark>,
-    all: Vec<bool>,
+    /// Its own and the others, sorted.
+    all: Vec<Mark>,
 }
 
 /// A scope's condition on the principal or the resource.
@@ -98,21 +99,22 @@ impl Named {
         own: (&'static str, &str),
         parents: impl Iterator<Item = (&'static str, &'a str)>,
     ) -> Marks {
-        let find = |(kind, id): (&'static str, &str)| self.marks.get(kind)?.get(id).copied();
-        let mut marks = Marks { own: find(own), all: vec![false; self.count] };
-        for mark in marks.own.into_iter().chain(parents.filter_map(find)) {
-            if let Some(marked) = marks.all.get_mut(mark) {
-                *marked = true;
-            }
+        if self.marks.is_empty() {
+            return Marks { own: None, all: Vec::new() };
         }
-        marks
+        let find = |(kind, id): (&'static str, &str)| self.marks.get(kind)?.get(id).copied();
+        let own = find(own);
+        let mut all: Vec<Mark> = own.into_iter().chain(parents.filter_map(find)).collect();
+        all.sort_unstable();
+        all.dedup();
+        Marks { own, all }
     }
 }
 
 impl Marks {
     /// Whether the entity, of type `kind`, fits `scope`.
     pub(super) fn fits(&self, kind: &'static str, scope: &Scope) -> bool {
-        let within = |mark: &Mark| self.all.get(*mark).copied().unwrap_or(false);
+        let within = |mark: &Mark| self.all.binary_search(mark).is_ok();
         match scope {
             Scope::Any => true,
             Scope::Never => false,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Timestamp;
 use crate::id::{AgentName, Group, ServiceName, Subject};
-use crate::policy::rules::question::{Call, Holders, Who};
+use crate::policy::rules::question::{Call, Holders, Moment, Who};
 use crate::policy::rules::set::Document;
 use crate::token::claims::{Claim, ClaimValue};
 use crate::token::{Argument, Path, Value};
@@ -39,6 +39,7 @@ struct Asked {
     now: Timestamp,
     issuing: bool,
     delegator: Option<&'static str>,
+    used: Vec<(Box<str>, Value)>,
 }
 
 fn asked(agent: &str, user: Option<&str>, capability: &str) -> Asked {
@@ -57,12 +58,14 @@ fn asked(agent: &str, user: Option<&str>, capability: &str) -> Asked {
         now: NOW,
         issuing: false,
         delegator: None,
+        used: Vec::new(),
     }
 }
 
 impl Asked {
     fn question<'a>(&'a self, names: &'a [String]) -> Question<'a> {
-        let call = Call { method: self.method, source: Some(self.source), arguments: &self.arguments, used: &[] };
+        let call =
+            Call { method: self.method, source: Some(self.source), arguments: &self.arguments, used: &self.used };
         let depth = usize::from(self.delegator.is_some());
         Question {
             who: Who {
@@ -329,13 +332,34 @@ fn any_scope() -> impl Strategy<Value = String> {
         Just("resource is Agent"),
         Just("resource is Resource in Resource::\"s:p\""),
     ];
-    let condition = prop_oneof![
-        3 => Just(""),
-        1 => Just("when { principal in Group::\"h\" }"),
-        1 => Just("when { context.depth == 1 }"),
-        1 => Just("when { resource in Resource::\"s:p\" && context.method == \"GET\" }"),
-        1 => Just("unless { action in Action::\"reads\" }"),
-    ];
+    // One that looks at each thing that there is, and none that fails.
+    let one = prop::sample::select(vec![
+        "principal in Group::\"h\"",
+        "principal == Agent::\"a\"",
+        "AgentForUser::\"a/u\" in Group::\"g\"",
+        "action in Action::\"reads\"",
+        "action == Action::\"s:x\"",
+        "resource in Resource::\"s:p\"",
+        "resource == Resource::\"s:p\"",
+        "context.time > datetime(\"2026-11-18T11:06:40Z\")",
+        "context.local.hour == 11",
+        "context.local.minute == 6",
+        "context.source.isInRange(ip(\"10.0.0.0/30\"))",
+        "context.method == \"GET\"",
+        "context.depth == 1",
+        "context has delegator && context.delegator == \"x\"",
+        "context.chain.contains(\"key\")",
+        "context.arguments has n && context.arguments.n == 1",
+        "context.session has amr && context.session.amr == \"mfa\"",
+        "context has used.calls && context.used.calls < 5",
+        "context == {}",
+    ]);
+    let condition = (prop::collection::vec((any::<bool>(), one), 0..3), any::<bool>()).prop_map(|(all, both)| {
+        let all: Vec<_> =
+            all.iter().map(|(is, one)| if *is { format!("({one})") } else { format!("!({one})") }).collect();
+        let joined = all.join(if both { " && " } else { " || " });
+        if joined.is_empty() { joined } else { format!("when {{ {joined} }}") }
+    });
     let effect = prop_oneof![4 => Just("permit"), 1 => Just("forbid")];
     (effect, principal, action, resource, condition).prop_map(|(effect, principal, action, resource, condition)| {
         format!("{effect}({principal}, {action}, {resource}) {condition};\n")
@@ -347,35 +371,86 @@ fn any_question() -> impl Strategy<Value = Asked> {
     let user = prop::option::of(paths(&["u", "v"]));
     let groups = prop::sample::subsequence(vec!["g", "h"], 0..=2);
     let (action, resource) = (paths(&["x/read", "x", "x/delete", "/"]), paths(&["p/q", "p", "pq", "/"]));
-    (paths(&["a", "b"]), user, groups, paths(&["s", "t"]), action, resource, any::<bool>()).prop_map(
-        |(agent, user, groups, service, action, resource, delegated)| Asked {
+    let who = (paths(&["a", "b"]), user, groups, any::<bool>());
+    let call = (
+        prop::sample::select(vec![0, 1, 60_000, 3_600_000]),
+        prop::sample::select(vec![1_u8, 7]),
+        paths(&["GET", "POST"]),
+        prop::option::of(1..3_i64),
+        prop::option::of(paths(&["pwd", "mfa"])),
+        prop::option::of(prop::sample::select(vec![3_i64, 7])),
+    );
+    (who, paths(&["s", "t"]), action, resource, call).prop_map(|(who, service, action, resource, call)| {
+        let (agent, user, groups, delegated) = who;
+        let (later_ms, source, method, n, amr, calls) = call;
+        let claim = |amr: &str| Claim { name: "amr".parse().unwrap(), value: ClaimValue::String(amr.into()) };
+        Asked {
             groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
             delegator: delegated.then_some("x"),
+            now: Timestamp::from_millis(NOW.millis() + later_ms),
+            source: [10, 0, 0, source].into(),
+            method,
+            arguments: n.map(|n| Argument { name: "n".into(), value: Value::Integer(n) }).into_iter().collect(),
+            claims: amr.map(claim).into_iter().collect(),
+            used: calls.map(|calls| ("calls".into(), Value::Integer(calls))).into_iter().collect(),
             ..asked(agent, user, &format!("{service}:{action}:{resource}"))
-        },
-    )
+        }
+    })
+}
+
+#[test]
+fn questions_of_which_conditions_see_the_same_are_evaluated_once() {
+    let rules = rules(
+        "@id(\"a\") permit(principal, action in Action::\"reads\", resource in Resource::\"s:p\")
+         when { context.local.hour < 12 && context.arguments has n };
+         @id(\"b\") permit(principal in Group::\"g\", action in Action::\"writes\", resource) when { context.method == \"GET\" };",
+    );
+    let ask = |asked: &Asked| asked.is_allowed(&rules);
+    let first = asked("bot", Some("alice"), "s:x/read:p/1").with("n", Value::Integer(1));
+    assert!(ask(&first) && ask(&first));
+    // Another agent, another resource below the same, a second later, another method.
+    assert!(ask(&Asked {
+        now: Timestamp::from_millis(NOW.millis() + 1000),
+        method: "POST",
+        ..asked("other", None, "s:y/read:p/2").with("n", Value::Integer(1))
+    }));
+    assert_eq!(rules.evaluated.count(), 1);
+    assert!(ask(&asked("bot", Some("alice"), "s:x/read:p/1").with("n", Value::Integer(2))));
+    assert_eq!(rules.evaluated.count(), 2);
+    // None applies: nothing is evaluated.
+    assert!(!ask(&asked("bot", Some("alice"), "s:x/write:p/1")));
+    assert_eq!(rules.evaluated.count(), 2);
+}
+
+#[test]
+fn what_is_asked_at_issuance_is_not_remembered() {
+    let rules = rules("@id(\"a\") permit(principal, action, resource) when { context.local.hour < 12 };");
+    for n in 0..10 {
+        assert!(Asked { issuing: true, ..asked("bot", None, &format!("s:x{n}:p{n}")) }.is_allowed(&rules));
+    }
+    assert_eq!((rules.applying.count(), rules.together.count(), rules.evaluated.count()), (0, 0, 0));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
-    /// The index, the scopes decided here and the sets put together leave nothing out and add nothing: Cedar alone, given every
-    /// policy as it was written, every entity and the whole context, decides the same.
+    /// The index, the scopes decided here, the sets put together and what is remembered of other questions leave nothing out and
+    /// add nothing: Cedar alone, given every policy as it was written, every entity and the whole context, decides the same.
     #[test]
     fn cedar_given_everything_decides_the_same(
         policies in prop::collection::vec(any_scope(), 0..8),
-        questions in prop::collection::vec(any_question(), 1..6),
+        questions in prop::collection::vec((any_question(), any::<bool>()), 1..12),
     ) {
         let source: String =
             policies.iter().enumerate().map(|(n, policy)| format!("@id(\"p{n}\")\n{policy}")).collect();
         let rules = rules(&source);
         let whole = CedarSet::from_policies(rules.set().policies().iter().map(|policy| policy.cedar.clone())).unwrap();
-        for asked in questions {
-            let question = asked.question(&[]);
+        for (asked, by_key) in questions {
+            let names = if by_key { vec!["key".to_owned()] } else { Vec::new() };
+            let question = asked.question(&names);
             let ids = question.ids();
-            let everything = Needs::of(&serde_json::json!({ "conditions": [{ "Var": "context" }, { "in": {} }] }));
-            let request = question.request(&ids, everything, rules.set().zone()).unwrap();
-            let entities: Entities = question.entities(&ids, everything).unwrap();
+            let seen = question.seen(&ids, Needs::ALL, rules.set().zone()).unwrap();
+            let (request, entities): (_, Entities) = (seen.request().unwrap(), seen.hierarchy().unwrap());
             let response = AUTHORIZER.is_authorized(&request, &whole, &entities);
             prop_assert_eq!(response.diagnostics().errors().count(), 0);
             let mut reasons: Vec<String> = response.diagnostics().reason().map(|id| id.to_string()).collect();
