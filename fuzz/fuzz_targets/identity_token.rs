@@ -1,4 +1,4 @@
-//! Any text as a token of an identity provider (ID token, access token, logout token, event, grant, workload), and any bytes as a subject
+//! Any text as a token of an identity provider (ID token, access token, logout token, event, grant, workload) or of an agent, and any bytes as a subject
 //! identifier: read or refused without a panic, and no token for two kinds of it.
 #![no_main]
 
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use writ::authority::assertion::Assertion;
 use writ::clock::Timestamp;
 use writ::config::authority::{AuthorityConfig, AuthorityTerms};
 use writ::identity::dangerous_kinds;
@@ -23,6 +24,7 @@ static TERMS: LazyLock<AuthorityTerms> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let (provider, workloads) = (&TERMS.providers[0], &TERMS.workloads[0]);
     assert!(dangerous_kinds(text, provider, workloads, "https://writ", Timestamp::from_secs(1_800_000_000)) <= 1);
+    let _ = Assertion::read(text, ["https://writ", "https://writ/oauth/token"], Timestamp::from_secs(1_800_000_000));
     if let Ok(id) = SubjectId::parse(text.as_bytes()) {
         let _ = id.whom(provider);
     }

@@ -4,11 +4,15 @@
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use writ::clock::Timestamp;
 use writ::key::KeyPair;
-use writ::revocation::RevocationSet;
+use writ::policy::limit::Limits;
+use writ::policy::{Approval, Asked, Asker, Expected};
+use writ::revocation::{Receipt, RevocationSet};
 use writ::token::proof::ProofId;
 use writ::wire::{
-    AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply, LendRequest, Refusal, verify_reply,
+    AskRequest, AuditReceipt, AuditShipment, FeedReply, FeedRequest, JoinReply, JoinRequest, JoinTicketText, LendReply,
+    LendRequest, LimitsReply, LimitsRequest, RedeemRequest, Refusal, Standing, StandingRequest, verify_reply,
 };
 
 fn read<T: DeserializeOwned + Serialize>(data: &[u8]) -> Option<T> {
@@ -35,14 +39,46 @@ fuzz_target!(|data: &[u8]| {
     read::<JoinRequest>(data);
     read::<JoinReply>(data);
     read::<Refusal>(data);
+    read::<AskRequest>(data);
+    read::<StandingRequest>(data);
+    read::<RedeemRequest>(data);
+    read::<Standing>(data);
+    read::<LimitsRequest>(data);
+    read::<LimitsReply>(data);
+    read::<Limits>(data);
+    let stranger = KeyPair::from_seed(&[1; 32]).public();
+    if let Some(asked) = read::<Asked>(data) {
+        assert_eq!(Asked::new(asked.parts().clone()).unwrap().digest(), asked.digest());
+    }
+    if let Some(asker) = read::<Asker>(data) {
+        asker.digest();
+    }
+    if let Some(approval) = read::<Approval>(data) {
+        let Approval { issuer, tenant, edge, .. } = approval.clone();
+        let expected = Expected {
+            issuer: &issuer,
+            tenant: &tenant,
+            handle: approval.handle,
+            asked: approval.asked,
+            asker: approval.asker,
+            policy_version: approval.policy_version,
+            edge: &edge,
+            request: approval.request,
+        };
+        assert!(approval.check(&stranger, &expected, Timestamp::from_secs(0)).is_err());
+    }
     if let Some(reply) = read::<LendReply>(data) {
         let _ = reply.lent().1.apply();
     }
     if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(receipt) = Receipt::parse(text) {
+            assert_eq!(Receipt::parse(&receipt.to_json()).unwrap().to_json(), receipt.to_json());
+            assert!(receipt.check(&stranger).is_err());
+        }
         if let Ok(ticket) = JoinTicketText::parse(text) {
             let text = ticket.to_text();
             assert_eq!(JoinTicketText::parse(text.expose()).unwrap().to_text().expose(), text.expose());
         }
-        assert!(!verify_reply(&KeyPair::from_seed(&[1; 32]).public(), ProofId([2; 16]), 200, b"{}", text));
+        assert!(!verify_reply(&stranger, ProofId([2; 16]), 200, b"{}", text));
     }
 });
