@@ -2,7 +2,14 @@
 
 pub mod metrics;
 
+use std::panic::PanicHookInfo;
+use std::sync::LazyLock;
+
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
+
+/// Panics of this process since [`watch_panics`]. Each is a bug in writ.
+static PANICS: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +35,15 @@ pub fn start(filter: &str, form: LogForm) -> Result<(), InvalidFilter> {
         LogForm::Json => builder.json().try_init(),
     };
     Ok(())
+}
+
+/// Counts every panic of this process in its metrics, and logs where it was. Not its message: nobody can say what stands in it.
+pub fn watch_panics() {
+    std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
+        PANICS.inc();
+        let at = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(%at, "a panic, which is a bug in writ; what it was about has ended, and the process goes on");
+    }));
 }
 
 #[cfg(test)]

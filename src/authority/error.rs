@@ -116,6 +116,9 @@ pub enum AuthorityError {
     /// The answer took longer than any answer should.
     #[error("the answer took too long: look whether it happened before you repeat it")]
     Overran,
+    /// A bug in writ.
+    #[error("a bug in writ ended this request: look whether it happened before you repeat it, and report it")]
+    Panicked,
     /// The body is of another type.
     #[error("send the body as {0}")]
     MediaType(&'static str),
@@ -282,6 +285,7 @@ impl AuthorityError {
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, "too_large"),
             Self::TooSlow => (S::REQUEST_TIMEOUT, "too_slow"),
             Self::Overran => (S::GATEWAY_TIMEOUT, "overran"),
+            Self::Panicked => (S::INTERNAL_SERVER_ERROR, "internal"),
             Self::MediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "media_type"),
             Self::NoRoute => (S::NOT_FOUND, "no_route"),
             Self::NoMethod => (S::METHOD_NOT_ALLOWED, "no_method"),

@@ -12,6 +12,7 @@ pub mod headers;
 pub mod import;
 pub mod json;
 mod load;
+mod mcp;
 pub mod origin;
 pub mod pattern;
 pub mod route;

@@ -14,7 +14,7 @@ use crate::catalog::json::Node;
 use crate::catalog::pattern::{Captured, Pattern, Template};
 use crate::catalog::service::Service;
 use crate::catalog::target::{Target, decoded};
-use crate::catalog::{shown, unknown};
+use crate::catalog::{mcp, shown, unknown};
 use crate::token::{Argument, Capability, Operation, Operations, Path, Value};
 
 /// One row of a service: requests of these methods to this path do this.
@@ -200,6 +200,9 @@ impl<'s> RouteMatch<'s, '_> {
             Some(Content::Form(form)) => Some(form),
             _ => None,
         };
+        if let Some(Content::Calls(calls)) = content {
+            mcp::agree(headers, calls)?;
+        }
         let mut named = 0;
         for item in self.items(content)? {
             let from = Sources { target: self.target, headers, root: item.root, form };

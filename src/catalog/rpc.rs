@@ -59,7 +59,8 @@ fn elements(body: &Body) -> &[Node] {
     }
 }
 
-fn member<'a>(call: &'a Node, name: &str) -> Option<&'a Node> {
+/// The member of an object by its name.
+pub(super) fn member<'a>(call: &'a Node, name: &str) -> Option<&'a Node> {
     let Node::Object(members) = call else { return None };
     members.iter().find(|(key, _)| **key == *name).map(|(_, value)| value)
 }

@@ -242,6 +242,7 @@ fn the_specification_names_every_code() {
         BadArgument::UnknownCall("", argument::Named::of("")).code(),
         BadArgument::TooMuch.code(),
         BadArgument::TooLong("".into()).code(),
+        BadArgument::Mcp("").code(),
         BadArgument::Resource.code(),
         BadBody::ContentType(BodyKind::Json).code(),
         BadBody::ContentEncoding.code(),

@@ -46,8 +46,18 @@ pub(crate) struct LogArgs {
 impl LogArgs {
     fn start(&self) -> Result<(), Failure> {
         let form = if self.log_json { LogForm::Json } else { LogForm::Text };
-        telemetry::start(&self.log, form).map_err(|error| Failure::usage(error.to_string()))
+        telemetry::start(&self.log, form).map_err(|error| Failure::usage(error.to_string()))?;
+        telemetry::watch_panics();
+        Ok(())
     }
+}
+
+/// A connection is a file. Many systems allow a process a thousand, unless it asks for what its limit may be raised to.
+fn open_as_many_files_as_may_be() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it may not be raised, what is allowed must do: past it, idle connections are closed.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// `writ serve`
@@ -63,6 +73,7 @@ pub(crate) struct ServeArgs {
 impl ServeArgs {
     pub(crate) async fn run(self, context: Context) -> Result<(), Failure> {
         self.log.start()?;
+        open_as_many_files_as_may_be();
         let config = AuthorityConfig::read(&self.config)?;
         let keyring = keyring(&config.keks)?;
         let store = store::open(&store_url(&config)?).await?;
@@ -175,6 +186,7 @@ impl EdgeArgs {
 impl EdgeRunArgs {
     async fn run(self, context: Context) -> Result<(), Failure> {
         self.log.start()?;
+        open_as_many_files_as_may_be();
         let config = EdgeConfig::read(&self.config)?;
         let ticket = self.ticket.as_deref().map(read_text).transpose()?.map(Zeroizing::new);
         let ticket = ticket.map(|text| JoinTicketText::parse(&text)).transpose()?;

@@ -51,6 +51,7 @@ enum BearerWord {
 #[serde(deny_unknown_fields)]
 struct LimitsFile {
     connections_max: Option<u64>,
+    requests_max: Option<u64>,
     head_bytes_max: Option<u64>,
     head_fields_max: Option<u64>,
     head_timeout_s: Option<u64>,
@@ -59,6 +60,9 @@ struct LimitsFile {
     idle_timeout_s: Option<u64>,
     h2_streams_max: Option<u64>,
     connect_timeout_s: Option<u64>,
+    service_idle_timeout_s: Option<u64>,
+    service_idle_max: Option<u64>,
+    lend_timeout_s: Option<u64>,
     answer_timeout_s: Option<u64>,
     drain_timeout_s: Option<u64>,
     cached_chains_max: Option<u64>,
@@ -110,8 +114,11 @@ pub enum NonceMode {
 /// What requests may cost. Each has a default and a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeLimits {
-    /// The most connections at one time; more wait in the kernel's queue.
+    /// The most connections at one time. One more closes that which has waited longest without a request; where each has one,
+    /// it waits in the kernel's queue.
     pub connections_max: usize,
+    /// The most requests under way at one time, over all connections. More get a 503.
+    pub requests_max: usize,
     /// The longest request head in bytes.
     pub head_bytes_max: usize,
     /// The most header fields in a request.
@@ -128,6 +135,12 @@ pub struct EdgeLimits {
     pub h2_streams_max: u32,
     /// The longest an upstream may take to accept a connection.
     pub connect_timeout: Duration,
+    /// How long an unused connection to an upstream is kept.
+    pub service_idle_timeout: Duration,
+    /// How many unused connections to one upstream each thread keeps.
+    pub service_idle_max: usize,
+    /// The longest the authority may take to lend a credential.
+    pub lend_timeout: Duration,
     /// The longest an upstream may take from the request to the head of its answer.
     pub answer_timeout: Duration,
     /// How long open requests may go on after the edge was told to stop.
@@ -360,6 +373,7 @@ impl LimitsFile {
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Ok(EdgeLimits {
             connections_max: count(limit!(self.connections_max, 4096, 1..=1_000_000)?),
+            requests_max: count(limit!(self.requests_max, 8192, 1..=1_000_000)?),
             head_bytes_max: count(limit!(self.head_bytes_max, 32_768, 4096..=262_144)?),
             head_fields_max: count(limit!(self.head_fields_max, 96, 8..=1000)?),
             head_timeout: seconds(limit!(self.head_timeout_s, 30, 1..=300)?),
@@ -368,6 +382,9 @@ impl LimitsFile {
             idle_timeout: seconds(limit!(self.idle_timeout_s, 300, 1..=86_400)?),
             h2_streams_max: u32::try_from(limit!(self.h2_streams_max, 128, 1..=10_000)?).unwrap_or(u32::MAX),
             connect_timeout: seconds(limit!(self.connect_timeout_s, 10, 1..=300)?),
+            service_idle_timeout: seconds(limit!(self.service_idle_timeout_s, 60, 1..=3600)?),
+            service_idle_max: count(limit!(self.service_idle_max, 64, 0..=10_000)?),
+            lend_timeout: seconds(limit!(self.lend_timeout_s, 5, 1..=60)?),
             answer_timeout: seconds(limit!(self.answer_timeout_s, 120, 1..=3600)?),
             drain_timeout: seconds(limit!(self.drain_timeout_s, 30, 0..=3600)?),
             cached_chains_max: count(limit!(self.cached_chains_max, 16_384, 1..=10_000_000)?),

@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use crate::audit::Finish;
 use crate::edge::account::Ending;
 use crate::edge::denial::Denial;
+use crate::edge::places::Asking;
 use crate::edge::streams::{BodyError, CutBody};
 use crate::vault::Scrubbing;
 
@@ -280,11 +282,24 @@ pub(super) enum AnswerBody {
 pub(super) struct Passing {
     body: CutBody<DownBody>,
     ending: Ending,
+    _under_way: Option<UnderWay>,
 }
+
+/// What a request holds until its answer is through.
+pub(super) type UnderWay = (Asking, Option<OwnedSemaphorePermit>);
 
 impl Passing {
     pub(super) const fn new(body: CutBody<DownBody>, ending: Ending) -> Self {
-        Self { body, ending }
+        Self { body, ending, _under_way: None }
+    }
+}
+
+impl AnswerBody {
+    /// An upstream's answer holds it until its end. The edge's own is through once it is handed over.
+    pub(super) fn keep(&mut self, under_way: UnderWay) {
+        if let Self::Upstream(passing) = self {
+            passing._under_way = Some(under_way);
+        }
     }
 }
 

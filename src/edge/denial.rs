@@ -206,6 +206,11 @@ impl Denial {
         Self::token("token_missing", "no `Authorization: DPoP` or `Bearer` header".to_owned())
     }
 
+    /// As many requests as may be are under way.
+    pub(super) fn edge_busy() -> Self {
+        Self::new(Code::Unavailable, "edge_busy", "the edge works on as many requests as it may: try again")
+    }
+
     /// Nothing is known yet.
     pub(super) fn no_settings() -> Self {
         Self::new(Code::Unavailable, "no_settings", "the edge has not reached its authority yet: try again")

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::config::edge::{EdgeLimits, Origin};
@@ -32,6 +33,8 @@ pub(super) struct Door {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) origin: Origin,
     pub(super) limits: EdgeLimits,
+    /// One turn for each request that may be under way.
+    pub(super) turns: Arc<Semaphore>,
     pub(super) bearer: BearerRule,
     pub(super) nonces: Option<Nonces>,
     pub(super) knowledge: Arc<Knowledge>,
@@ -66,7 +69,9 @@ impl Door {
         };
         let id = RequestId::from_bytes(bytes);
         let account = Account::new(id, request.method().as_str(), peer.address);
+        let under_way = (peer.visitor.asks(), self.turns.clone().try_acquire_owned().ok());
         let answered = match request.uri().path() {
+            _ if under_way.1.is_none() => Err(self.turned_away(account).await),
             SERVICES if request.method() == Method::GET => self.listed(request, peer, account).await,
             _ => self.decided(request, peer, account).await,
         };
@@ -77,6 +82,7 @@ impl Door {
                 denial.answer(id, nonce.as_deref()).map(|body| AnswerBody::Own(Some(body)))
             }
         };
+        response.body_mut().keep(under_way);
         let headers = response.headers_mut();
         if !headers.contains_key(REQUEST_HEADER)
             && let Ok(text) = HeaderValue::from_str(&id.to_string())
@@ -136,6 +142,12 @@ impl Door {
                 Err(denial)
             }
         }
+    }
+
+    async fn turned_away(&self, account: Account) -> Denial {
+        let denial = Denial::edge_busy();
+        self.record_denial(account.request, account, &denial).await;
+        denial
     }
 
     async fn record_denial(&self, id: RequestId, account: Account, denial: &Denial) {

@@ -23,6 +23,7 @@ pub mod lend;
 pub mod limits;
 mod mutual;
 mod nonce;
+mod places;
 mod proxy;
 mod replay;
 mod running;

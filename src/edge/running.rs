@@ -26,6 +26,7 @@ use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::{LendLimits, Lender};
 use crate::edge::limits::Shares;
 use crate::edge::nonce::Nonces;
+use crate::edge::places::Places;
 use crate::edge::replay::UsedProofs;
 use crate::edge::server::{ListenError, Server, acceptor};
 use crate::edge::ship::{ShipLimits, Shipper, stored_head};
@@ -118,7 +119,8 @@ impl Bound {
         let authorities: Vec<AuthorityUrl> =
             config.authorities.iter().map(|url| url.parse()).collect::<Result<_, InvalidAuthorityUrl>>()?;
         let channel = Arc::new(joined.channel(&roots, &authorities, clock.clone())?);
-        let lender = Arc::new(Lender::new(channel.clone(), clock.clone(), LendLimits::default()));
+        let lend_limits = LendLimits { timeout: config.limits.lend_timeout, ..LendLimits::default() };
+        let lender = Arc::new(Lender::new(channel.clone(), clock.clone(), lend_limits));
         let shares = Shares::new(channel.clone(), clock.clone()).ok_or(StartError::Random)?;
         let journal_dir = config.state.join("journal");
         let source = Source::Edge(joined.membership.name.clone());
@@ -151,6 +153,7 @@ impl Bound {
             approvals: ApprovalDesk::new(channel.clone(), joined.membership.name.clone(), clock.clone()),
             scrubbers: Scrubbers::default(),
             journal: journal.clone(),
+            turns: Arc::new(Semaphore::new(config.limits.requests_max)),
             limits: config.limits.clone(),
         });
 
@@ -158,7 +161,7 @@ impl Bound {
         let metrics = metrics.map(|listener| MetricsServer::start(listener, page));
         let workers = Workers::start(config.threads, &dialer).map_err(StartError::Threads)?;
         let stop = CancellationToken::new();
-        let connections = Arc::new(Semaphore::new(config.limits.connections_max));
+        let places = Places::new(config.limits.connections_max);
         let mut servers = JoinSet::new();
         for listener in listeners {
             let server = Server {
@@ -167,7 +170,7 @@ impl Bound {
                 door: door.clone(),
                 limits: config.limits.clone(),
                 workers: workers.workers(),
-                connections: connections.clone(),
+                places: places.clone(),
                 stop: stop.clone(),
             };
             servers.spawn(server.run());
@@ -225,7 +228,11 @@ fn roots(config: &EdgeConfig) -> Result<TrustedRoots, StartError> {
 }
 
 fn dial_limits(config: &EdgeConfig) -> DialLimits {
-    DialLimits { connect_timeout: config.limits.connect_timeout, ..DialLimits::default() }
+    DialLimits {
+        connect_timeout: config.limits.connect_timeout,
+        idle_timeout: config.limits.service_idle_timeout,
+        idle_max: config.limits.service_idle_max,
+    }
 }
 
 fn nonces(config: &EdgeConfig) -> Result<Option<Nonces>, StartError> {

@@ -19,7 +19,6 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +29,7 @@ use crate::edge::body::AnswerBody;
 use crate::edge::door::Door;
 use crate::edge::framing::{Framing, HeadLimits};
 use crate::edge::mutual::{HolderKeys, proven_key};
+use crate::edge::places::{Place, Places, Visitor};
 use crate::edge::proxy::Upstreams;
 use crate::edge::strict::{Refused, Strict};
 use crate::edge::workers::Worker;
@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     /// The key that it proved by TLS, for this connection.
     pub(super) proven: Option<PublicKey>,
+    /// Its connection, as far as it matters whether that may be closed.
+    pub(super) visitor: Arc<Visitor>,
     /// Why its next request is refused before it is read.
     pub(super) refused: Refused,
     /// The connections to services on the thread that serves it.
@@ -98,7 +100,7 @@ pub(super) struct Server {
     /// Where connections are served; shared by all listeners of an edge.
     pub(super) workers: Arc<[Arc<Worker>]>,
     /// Shared by all listeners of an edge.
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
     pub(super) stop: CancellationToken,
 }
 
@@ -106,22 +108,24 @@ impl Server {
     /// Serves until told to stop, then lets open requests finish within the drain timeout.
     pub(super) async fn run(self) {
         let mut open = JoinSet::new();
+        let mut came = None;
         loop {
-            let accepted = tokio::select! {
+            tokio::select! {
                 () = self.stop.cancelled() => break,
-                Some(_) = open.join_next() => continue,
-                accepted = self.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, address, slot)) => self.seat(stream, address, slot, &mut open),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    // Out of file descriptors: trying again at once would only burn the processor.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                Some(_) = open.join_next() => {}
+                accepted = self.listener.accept(), if came.is_none() => match accepted {
+                    Ok(accepted) => came = Some(accepted),
+                    Err(error) => self.cannot_accept(&error).await,
+                },
+                // Only once somebody has come: nobody makes room for nobody.
+                place = self.places.take(), if came.is_some() => {
+                    if let Some((stream, address)) = came.take() {
+                        self.seat(stream, address, place, &mut open);
+                    }
                 }
             }
         }
-        drop(self.listener);
+        drop((self.listener, came));
         let drained = async { while open.join_next().await.is_some() {} };
         if tokio::time::timeout(self.limits.drain_timeout, drained).await.is_err() {
             tracing::warn!(connections = open.len(), "closing connections that did not finish in time");
@@ -129,20 +133,26 @@ impl Server {
         open.shutdown().await;
     }
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let slot = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, address) = self.listener.accept().await?;
-        Ok((stream, address, slot))
+    async fn cannot_accept(&self, error: &io::Error) {
+        tracing::warn!(%error, "cannot accept a connection");
+        // Out of file descriptors, mostly: some who ask nothing go, and trying again at once would only burn the processor.
+        self.places.shed();
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     /// Hands a connection to a worker.
-    fn seat(&self, stream: TcpStream, address: SocketAddr, slot: OwnedSemaphorePermit, open: &mut JoinSet<()>) {
+    fn seat(&self, stream: TcpStream, address: SocketAddr, place: Place, open: &mut JoinSet<()>) {
         // Taken out of this thread's runtime: the worker's own waits for it from now on.
         let (Ok(stream), Some(seat)) = (stream.into_std(), Worker::seat(&self.workers)) else { return };
-        let connection = self.connection(stream, address, seat.upstreams());
+        let visitor = place.visitor();
+        let connection = self.connection(stream, address, visitor.clone(), seat.upstreams());
         let counted = async move {
-            connection.await;
-            drop(slot);
+            tokio::select! {
+                biased;
+                () = visitor.told_to_leave() => {}
+                () = connection => {}
+            }
+            drop(place);
         };
         seat.run(open, counted);
     }
@@ -151,10 +161,11 @@ impl Server {
         &self,
         stream: std::net::TcpStream,
         address: SocketAddr,
+        visitor: Arc<Visitor>,
         upstreams: Arc<Upstreams>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (door, limits, stop, tls) = (self.door.clone(), self.limits.clone(), self.stop.clone(), self.tls.clone());
-        let caller = move |proven, refused| Peer { address, proven, refused, upstreams };
+        let caller = move |proven, refused| Peer { address, visitor, proven, refused, upstreams };
         async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small answers must not wait for the other side's acknowledgement.
@@ -301,7 +312,7 @@ struct Panicked;
 
 async fn caught(answer: impl Future<Output = Response<AnswerBody>>) -> Result<Response<AnswerBody>, Panicked> {
     AssertUnwindSafe(answer).catch_unwind().await.map_err(|_message| {
-        // Not the panic's own message: nobody can say what stands in it.
+        // Counted by `telemetry`. Not the panic's own message: nobody can say what stands in it.
         tracing::error!("a request panicked and was closed; this is a bug in writ");
         Panicked
     })

@@ -20,12 +20,15 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use crate::telemetry::PANICS;
+
 /// Where the metrics stand, on an address of their own.
 pub const METRICS_PATH: &str = "/metrics";
 /// How many ask at one time.
 const CONNECTIONS_MAX: usize = 8;
 /// How long one may take to ask.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+const PANICS_HELP: &str = "Panics in this process: each is a bug in writ";
 /// In seconds: around the targets of 10 and 50 ms, and around the bound of a lease.
 const REVOKE_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 1.1, 2.5, 10.0];
 
@@ -63,6 +66,7 @@ impl Default for AuthorityMetrics {
         let polls_failed = Counter::default();
         let help = "Polls of transmitters of security events that brought no answer";
         registry.register("event_polls_failed", help, polls_failed.clone());
+        registry.register("panics", PANICS_HELP, PANICS.clone());
         Self {
             registry,
             time_to_revoke,
@@ -115,6 +119,7 @@ impl Default for EdgeMetrics {
         registry.register("open_requests", "Requests with a credential that have not ended", open_requests.clone());
         let decided = Family::<Decided, Counter>::default();
         registry.register("requests", "Requests by verdict and reason code", decided.clone());
+        registry.register("panics", PANICS_HELP, PANICS.clone());
         Self { registry, lease_left_ms, log_seq, revocations, open_requests, decided }
     }
 }

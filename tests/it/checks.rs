@@ -217,7 +217,7 @@ fn token_with(check: &str) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5_000))]
+    #![proptest_config(cases(10_000))]
 
     #[test]
     fn the_native_checks_and_the_engine_agree(check in any_check(), (operation, time) in any_operation()) {

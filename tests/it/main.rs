@@ -28,6 +28,7 @@ mod proofs;
 mod revocation;
 mod saml;
 mod scim;
+mod shed;
 mod store;
 mod support;
 mod tokens;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::test_runner::Config as ProptestConfig;
 use writ::clock::Timestamp;
 use writ::id::BlockId;
 use writ::key::{KeyPair, PublicKey};
@@ -106,4 +107,10 @@ pub(crate) fn accepted(token: &RawToken, now: Timestamp) -> Result<VerifiedToken
 pub(crate) fn operation(needed: &str) -> Operation {
     let Capability { service, action, resource } = capability(needed);
     Operation { service, action, resource, method: "GET".into(), arguments: Vec::new() }
+}
+
+/// So many random cases, or as many as `PROPTEST_CASES` says where that is more: `spec/security.md` has the command for a million.
+pub(crate) fn cases(least: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(least), ..config }
 }

@@ -1,5 +1,6 @@
 //! The authority's HTTP API: parse, call, answer. `spec/openapi.json` is generated from here, `spec/authority.md` says the rest.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Uri, header};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -211,5 +213,24 @@ pub(super) fn router(authority: Arc<Authority>) -> Router {
 }
 
 async fn in_time(request: Request, next: Next) -> Result<Response, AuthorityError> {
-    tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await.map_err(|_| AuthorityError::Overran)
+    let answer = caught(next.run(request));
+    tokio::time::timeout(ANSWER_WITHIN, answer).await.map_err(|_| AuthorityError::Overran).flatten()
+}
+
+/// A panic ends its request and nothing else, over HTTP/2 too, where other requests share the connection.
+async fn caught(answer: impl Future<Output = Response>) -> Result<Response, AuthorityError> {
+    // Counted by `telemetry`, which does not tell its message either.
+    AssertUnwindSafe(answer).catch_unwind().await.map_err(|_message| AuthorityError::Panicked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_and_nothing_else() {
+        let ended = caught(async { panic!("with a secret in it") }).await;
+        assert!(matches!(ended, Err(AuthorityError::Panicked)));
+        assert!(caught(async { Response::default() }).await.is_ok());
+    }
 }

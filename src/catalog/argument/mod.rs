@@ -107,6 +107,9 @@ pub enum BadArgument {
     /// The service has no entry for a JSON-RPC method or a GraphQL field.
     #[error("the service offers no {0} {1}")]
     UnknownCall(&'static str, Named),
+    /// A header of MCP says something else than the body, or is missing.
+    #[error("{0}")]
+    Mcp(&'static str),
     /// The segments are no resource: too many, too long, or empty.
     #[error(
         "the request names a resource of more than {} segments, or a segment that is empty, a dot or longer than {} bytes",
@@ -157,6 +160,7 @@ impl BadArgument {
             Self::TooLong(_) => "argument_too_long",
             Self::Unknown(..) => "unknown_parameter",
             Self::UnknownCall(..) => "unknown_call",
+            Self::Mcp(_) => "mcp_header",
             Self::Resource => "resource_invalid",
             Self::TooMuch => "body_operations",
         }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Client, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
 use futures_util::future::BoxFuture;
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
@@ -32,6 +34,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that is gone without a word is noticed after these, not after the kernel's two hours.
 const QUIET_MAX: Duration = Duration::from_secs(5);
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
+/// How long a statement may take in all. A server that answers keeps to its own `statement_timeout`, which is shorter.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// What every working connection begins with.
 ///
@@ -181,14 +185,42 @@ async fn client(pool: &Pool) -> Result<Client, DbError> {
     })
 }
 
+/// The server takes statements and answers none.
+#[derive(Debug, thiserror::Error)]
+#[error("the database does not answer")]
+struct Silent;
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, DbError>>) -> Result<T, DbError> {
+    let answered = tokio::time::timeout(ANSWER_WITHIN, answer).await;
+    answered.unwrap_or_else(|_| Err(DbError::Unavailable(Silent.into())))
+}
+
+impl Postgres {
+    /// One statement that is a transaction of its own.
+    async fn alone(&self, sql: &str, params: Vec<Value>) -> Result<Result<Vec<Row>, DbError>, Silent> {
+        let client = match client(&self.pool).await {
+            Ok(client) => client,
+            Err(error) => return Ok(Err(error)),
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, rows::query(&client, sql, params)).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                // Whoever got the connection next would wait for this answer first.
+                drop(Object::take(client));
+                Err(Silent)
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Database for Postgres {
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        rows::query(&client(&self.pool).await?, sql, params).await
+        self.alone(sql, params).await.unwrap_or_else(|silent| Err(DbError::Unavailable(silent.into())))
     }
 
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        rows::query(&client(&self.pool).await?, sql, params).await
+        self.alone(sql, params).await.unwrap_or_else(|silent| Err(DbError::CommitLost(silent.into())))
     }
 
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {

@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use deadpool_postgres::{Client, Object};
 use futures_util::future::join_all;
 
-use super::{errors, rows};
+use super::{errors, in_time, rows};
 use crate::store::database::{DbError, Row, Statement, Transaction, Value};
 
 /// How long a commit may take.
 const COMMIT_WITHIN: Duration = Duration::from_secs(15);
+/// How long a transaction that ends without a commit may take to say so.
+const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 /// How many statements are sent ahead of their answers.
 const PIPELINED: usize = 30;
 /// How many rows one statement inserts where there are many: a shipment must not hold up a revocation for long.
@@ -27,7 +29,7 @@ impl PostgresTransaction {
     pub(super) async fn begin(client: Client) -> Result<Self, DbError> {
         // Made before `BEGIN` is sent: dropped while waiting for the answer, it must roll back too.
         let transaction = Self { client: Some(client) };
-        transaction.client().batch_execute("BEGIN").await?;
+        in_time(async { Ok(transaction.client().batch_execute("BEGIN").await?) }).await?;
         Ok(transaction)
     }
 
@@ -40,11 +42,11 @@ impl PostgresTransaction {
 #[async_trait]
 impl Transaction for PostgresTransaction {
     async fn lock(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        rows::query(self.client(), &format!("{sql} FOR UPDATE"), params).await
+        in_time(rows::query(self.client(), &format!("{sql} FOR UPDATE"), params)).await
     }
 
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        rows::query(self.client(), sql, params).await
+        in_time(rows::query(self.client(), sql, params)).await
     }
 
     async fn run(&mut self, statements: Vec<Statement>) -> Result<(), DbError> {
@@ -58,7 +60,8 @@ impl Transaction for PostgresTransaction {
                     _ => &mut together,
                 };
                 if prepared.is_none() {
-                    *prepared = Some(client.prepare_cached(&with_rows(&statement.sql, rows)).await?);
+                    let sql = with_rows(&statement.sql, rows);
+                    *prepared = Some(in_time(async { Ok(client.prepare_cached(&sql).await?) }).await?);
                 }
                 calls.extend(prepared.clone().map(|prepared| (prepared, rows)));
             }
@@ -70,7 +73,7 @@ impl Transaction for PostgresTransaction {
                 client.execute_raw(prepared, params)
             }));
             // The first error of all: those behind it only say that the transaction is over.
-            answers.await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            in_time(async { Ok(answers.await.into_iter().collect::<Result<Vec<_>, _>>()?) }).await?;
         }
         Ok(())
     }
@@ -103,7 +106,8 @@ impl Drop for PostgresTransaction {
         let Some(client) = self.client.take() else { return };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                if client.batch_execute("ROLLBACK").await.is_err() {
+                let rolled_back = tokio::time::timeout(ROLLBACK_WITHIN, client.batch_execute("ROLLBACK")).await;
+                if !matches!(rolled_back, Ok(Ok(()))) {
                     drop(Object::take(client));
                 }
             })),

@@ -261,6 +261,55 @@ async fn a_call_that_two_servers_could_read_differently_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mcp_headers_say_what_the_body_says_or_the_call_is_refused() {
+    let scene = Scene::start().await;
+    let writ = scene.writ(&["mail:/:/"]);
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"danger"}}"#;
+    let with = |headers: &[&str], body: &str| {
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let request = String::from_utf8(post(&writ, "/mail/rpc", JSON, body.as_bytes())).unwrap();
+        request.replacen("Content-Type:", &format!("{headers}Content-Type:"), 1)
+    };
+    const NEW: &str = "MCP-Protocol-Version: 2026-07-28";
+    let mut siege = scene.siege();
+    for headers in [
+        &[][..],
+        &["Mcp-Method: tools/call", "Mcp-Name: danger"],
+        &[NEW, "MCP-METHOD: tools/call", "mcp-name:  =?base64?ZGFuZ2Vy?= "],
+    ] {
+        siege.served(&format!("{headers:?}"), with(headers, body)).await;
+    }
+    assert_eq!(scene.service.seen().last().unwrap().header("mcp-method"), Some("tools/call"), "they are forwarded");
+    for headers in [
+        &["Mcp-Method: tools/list"][..],
+        &["Mcp-Method: Tools/Call"],
+        &["Mcp-Name: safe"],
+        &["Mcp-Name: safe", "Mcp-Name: danger"],
+        &["Mcp-Name: danger", "Mcp-Name: safe"],
+        &["Mcp-Name: =?base64?c2FmZQ==?="],
+        &["Mcp-Name: d\u{e4}nger"],
+        &[NEW],
+        &[NEW, "Mcp-Method: tools/call"],
+        &[NEW, "Mcp-Name: danger"],
+        &["MCP-Protocol-Version: 2031-01-01", "Mcp-Name: danger"],
+        &[NEW, NEW, "Mcp-Method: tools/call", "Mcp-Name: danger"],
+    ] {
+        siege.repelled(&format!("{headers:?}"), with(headers, body), 400, "mcp_header").await;
+    }
+    let batch = format!("[{body},{}]", r#"{"jsonrpc":"2.0","method":"tools/list"}"#);
+    siege.repelled("one header for two calls", with(&["Mcp-Method: tools/call"], &batch), 400, "mcp_header").await;
+    let stated =
+        body.replace(r#""name""#, r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"name""#);
+    for headers in [&["Mcp-Method: tools/call"][..], &["MCP-Protocol-Version: 2025-11-25"]] {
+        siege.repelled("another version than the body's", with(headers, &stated), 400, "mcp_header").await;
+    }
+    // A name with `_` could be taken for the header by a server, and does not arrive.
+    siege.served("a header that looks alike", with(&["mcp_name: safe"], body)).await;
+    assert!(!scene.service.seen().last().unwrap().head.contains("mcp_name"));
+    siege.over().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_field_of_a_graphql_request_is_authorised_whatever_hides_it() {
     let scene = Scene::start().await;
     let writ = scene.writ(&["mail:users/read:/", "mail:issues/read:issues/L1"]);

@@ -11,22 +11,22 @@ use writ::audit::{Event, Verdict};
 use crate::edge::upstream::Seen;
 use crate::edge::{PATIENCE, World, Writ};
 
-const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_HEADERS: u8 = 4;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A field as RFC 7541 section 6.2.2 writes it: a literal, not indexed, not compressed.
-fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
+pub(crate) fn field(name: &[u8], value: &[u8]) -> Vec<u8> {
     [[0].as_slice(), &string(name), &string(value)].concat()
 }
 
@@ -76,10 +76,10 @@ enum Taken {
     Cut,
 }
 
-struct Connection(TcpStream);
+pub(crate) struct Connection(pub(crate) TcpStream);
 
 impl Connection {
-    async fn open(world: &World) -> Self {
+    pub(crate) async fn open(world: &World) -> Self {
         let mut stream = TcpStream::connect(world.edge.address()).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     /// The next frame's type, flags and payload; `None` at the end.
-    async fn next(&mut self) -> Option<(u8, u8, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(u8, u8, Vec<u8>)> {
         let read = async {
             let mut head = [0; 9];
             self.0.read_exact(&mut head).await.ok()?;

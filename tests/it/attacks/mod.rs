@@ -5,7 +5,7 @@
 
 mod bodies;
 mod chains;
-mod http2;
+pub(crate) mod http2;
 mod page;
 mod requests;
 mod vectors;

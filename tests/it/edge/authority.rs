@@ -56,6 +56,7 @@ struct Said {
     log: Vec<Entry>,
     known: u64,
     reachable: bool,
+    late: Duration,
     clock_ahead_ms: i64,
     settings: Settings,
     secrets: HashMap<ServiceName, (CredentialKind, String)>,
@@ -129,6 +130,7 @@ impl StandIn {
             log: Vec::new(),
             known: 0,
             reachable: true,
+            late: Duration::ZERO,
             clock_ahead_ms: 0,
             settings,
             secrets: HashMap::new(),
@@ -225,6 +227,11 @@ impl StandIn {
         self.said().reachable = reachable;
     }
 
+    /// From now on it answers with a lease only after so long.
+    pub(crate) fn set_late(&self, late: Duration) {
+        self.said().late = late;
+    }
+
     pub(crate) fn set_clock_ahead(&self, by_ms: i64) {
         self.said().clock_ahead_ms = by_ms;
     }
@@ -297,6 +304,8 @@ async fn feed(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes)
     let wait = Duration::from_millis(message.wait_ms.min(wire::WAIT_MS_MAX));
     let news = heads.wait_for(|head| *head != message.known || message.settings.is_none());
     let _ = tokio::time::timeout(wait, news).await;
+    let late = authority.said().late;
+    tokio::time::sleep(late).await;
     let said = authority.said();
     let reply = FeedReply {
         head: said.log.len() as u64,

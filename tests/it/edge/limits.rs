@@ -72,14 +72,21 @@ async fn a_body_that_stops_coming_is_a_408() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_connections_than_allowed_wait_for_their_turn() {
+async fn where_each_connection_has_a_request_more_wait_for_their_turn() {
     let world = World::start_with(|config| config.limits.connections_max = 1).await;
     let writ = world.writ();
+    world.upstream.answer(super::upstream::Script::Events);
     let mut first = Client::connect(world.edge.address()).await;
-    assert_eq!(first.exchange(writ.get("/notes/notes/7")).await.status, 200);
+    first.write(writ.get("/notes/notes/7")).await;
+    assert!(first.head().await.starts_with("HTTP/1.1 200"));
+    assert!(first.chunk().await.unwrap().is_some());
     let (address, request) = (world.edge.address(), writ.get("/notes/notes/8"));
     let second = tokio::spawn(async move { Client::connect(address).await.exchange(request).await.status });
-    assert_eq!(first.exchange(writ.get("/notes/notes/9")).await.status, 200);
+    world.upstream.answer(super::upstream::Script::Bytes(super::upstream::OK.to_vec()));
+    for _ in 0..3 {
+        world.upstream.send_event();
+        assert!(first.chunk().await.unwrap().is_some(), "the first goes on");
+    }
     assert!(!second.is_finished());
     drop(first);
     assert_eq!(second.await.unwrap(), 200);

@@ -1,0 +1,111 @@
+//! Services that hang: when they are connected to, before their answer, in the middle of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{beside, nothing_is_lost, others_are_served, refused};
+use crate::edge::raw::{Answer, Client};
+use crate::edge::upstream::{Recorder, Script};
+use crate::edge::{PATIENCE, World, Writ, finish};
+
+/// An address that takes no connection and refuses none: its queue is full.
+struct Full {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+            waiting.push(stream.unwrap());
+            assert!(waiting.len() < 16, "the queue has no end");
+        }
+        Self { address, _listener: listener, _waiting: waiting }
+    }
+}
+
+/// So many calls to `files` at once, each on a connection of its own.
+fn flood(world: &World, writ: &Writ, calls: usize) -> JoinSet<Answer> {
+    let mut flood = JoinSet::new();
+    for call in 0..calls {
+        let (address, request) = (world.edge.address(), writ.get(&format!("/files/{call}")));
+        flood.spawn(async move { Client::connect(address).await.exchange(request).await });
+    }
+    flood
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_takes_no_connection_is_given_up_and_holds_up_nobody_else() {
+    let full = Full::start().await;
+    let (world, writ) = beside(full.address, |config| config.limits.connect_timeout = Duration::from_secs(2)).await;
+    let flood = flood(&world, &writ, 100);
+    others_are_served(&world, &writ).await;
+    for answer in flood.join_all().await {
+        refused(&answer, 504, "upstream_connect_timeout");
+    }
+    others_are_served(&world, &writ).await;
+    nothing_is_lost(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_says_nothing_holds_up_nobody_else() {
+    let silent = Recorder::start().await;
+    silent.answer(Script::Silence);
+    let (world, writ) = beside(silent.address(), |config| config.limits.answer_timeout = Duration::from_secs(4)).await;
+    let flood = flood(&world, &writ, 300);
+    crate::edge::eventually("the service has them", || silent.seen().len() >= 100).await;
+    others_are_served(&world, &writ).await;
+    for answer in flood.join_all().await {
+        refused(&answer, 504, "upstream_timeout");
+    }
+    nothing_is_lost(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stops_in_the_middle_of_its_answer_is_cut_and_its_outcome_says_so() {
+    let world = World::start_with(|config| config.limits.idle_timeout = Duration::from_millis(500)).await;
+    let writ = world.writ();
+    world.upstream.answer(Script::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_vec()));
+    let mut client = Client::connect(world.edge.address()).await;
+    client.write(writ.get("/notes/notes/7")).await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200"));
+    // Shorter than announced, and then the end: nobody takes it for the whole.
+    let came = tokio::time::timeout(PATIENCE, client.rest()).await.unwrap();
+    assert_eq!(came, b"half");
+    let outcome = world.outcome().await;
+    assert_eq!((finish(&outcome), outcome.bytes_down), (("failed", "upstream_silent"), 4));
+    nothing_is_lost(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_are_taken_at_once_get_a_503_and_the_next_ones_are_served() {
+    let silent = Recorder::start().await;
+    silent.answer(Script::Silence);
+    let (world, writ) = beside(silent.address(), |config| config.limits.requests_max = 8).await;
+    let mut holding = Vec::new();
+    for call in 0..8 {
+        let mut client = Client::connect(world.edge.address()).await;
+        client.write(writ.get(&format!("/files/{call}"))).await;
+        holding.push(client);
+    }
+    crate::edge::eventually("the service has them", || silent.seen().len() == 8).await;
+    let answer = world.read(&writ).await;
+    refused(&answer, 503, "edge_busy");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(world.send("GET /.writ/healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.status, 200);
+    holding.pop();
+    // Its end is noticed by the edge's own thread.
+    let served = async { while world.read(&writ).await.status != 200 {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+    drop(holding);
+    nothing_is_lost(&world).await;
+}
