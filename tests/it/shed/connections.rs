@@ -97,7 +97,7 @@ async fn ten_thousand_connections_that_say_nothing_keep_out_nobody_who_asks() {
     // Where a process may open fewer files it is as many as that allows, and the output says so.
     let count = CROWD.min(files_max().saturating_sub(OTHER_FILES));
     println!("{count} idle connections");
-    for connections_max in [count + 100, count * 4 / 10] {
+    for (count, connections_max) in [(count, count + 100), (count / 4, count / 10)] {
         let world = World::start_with(|config| {
             config.limits.connections_max = connections_max;
             // None of them leaves because its time is over.
