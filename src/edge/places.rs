@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// How many connections an edge has, and which of them wait.
 pub(super) struct Places {
@@ -42,7 +43,7 @@ pub(super) struct Asking(Arc<Visitor>);
 /// After how long those who made no room are looked at again: a request may have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Which part of all connections is asked to go at once: looking for them costs a look at each.
-const SHARE: usize = 64;
+const SHARE: usize = 16;
 
 impl Places {
     pub(super) fn new(max: usize) -> Arc<Self> {

@@ -1,8 +1,9 @@
 //! An authority that answers late, or not at all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{beside, nothing_is_lost, others_are_served, refused};
 use crate::edge::authority::Lending;
