@@ -69,15 +69,18 @@ impl Places {
         let taken = self.taken();
         let told = taken.values().filter(|visitor| visitor.told.load(Ordering::Relaxed)).count();
         let count = (self.max / SHARE).max(1).saturating_sub(told);
-        let mut idle: Vec<_> = taken.values().filter(|visitor| visitor.may_go()).collect();
+        // Read once: a key that changes while it is compared has no order.
+        let since = |visitor: &Visitor| visitor.idle_since_ms.load(Ordering::Relaxed);
+        let idle = taken.values().filter(|visitor| visitor.may_go());
+        let mut idle: Vec<_> = idle.map(|visitor| (since(visitor), visitor)).collect();
         if count == 0 || idle.is_empty() {
             return;
         }
         if count < idle.len() {
-            idle.select_nth_unstable_by_key(count, |visitor| visitor.idle_since_ms.load(Ordering::Relaxed));
+            idle.select_nth_unstable_by_key(count, |(since, _)| *since);
             idle.truncate(count);
         }
-        for visitor in idle {
+        for (_, visitor) in idle {
             visitor.told.store(true, Ordering::Relaxed);
             visitor.leave.notify_one();
         }
