@@ -371,3 +371,28 @@ fn a_repeated_question_that_comes_late_takes_nothing_back() {
     world.take(&Step::Arrive { which: 0, again: false }).unwrap();
     assert_eq!(reserved(&mut world, 1, 1), Err(Short::Over(0)));
 }
+
+#[test]
+fn what_is_on_its_way_back_is_not_spent() {
+    let mut world = World::new(10);
+    assert_eq!(reserved(&mut world, 0, 9), Ok(()));
+    world.take(&Step::Release { edge: 0, which: 0 }).unwrap();
+    for step in [Step::Pass { secs: 2 }, Step::Tidy { edge: 0 }, Step::Ask { edge: 0 }] {
+        world.take(&step).unwrap();
+    }
+    let (needs, moment) = (vec![world.need(0, 1)], world.moment());
+    assert!(matches!(world.edges[0].ledger.reserve(needs, moment), Err((_, Short::Wait))));
+}
+
+#[test]
+fn what_was_spent_of_a_forgotten_holding_is_not_refunded_to_the_next() {
+    let mut world = World::new(10);
+    assert_eq!(reserved(&mut world, 0, 10), Ok(()));
+    for step in [Step::Spend { edge: 0, which: 0 }, Step::Pass { secs: 3 }, Step::Tidy { edge: 0 }] {
+        world.take(&step).unwrap();
+    }
+    assert!(world.edges[0].ledger.is_empty());
+    assert_eq!(reserved(&mut world, 0, 1), Err(Short::Over(0)));
+    world.take(&Step::Refund { edge: 0, which: 0 }).unwrap();
+    assert_eq!(reserved(&mut world, 0, 1), Err(Short::Over(0)));
+}
