@@ -39,6 +39,8 @@ pub(crate) const AUDIENCE: &str = "main";
 pub(crate) const TENANT: &str = "acme";
 pub(crate) const ROOT_KEY_ID: u32 = 1;
 pub(crate) const LEASE: Duration = Duration::from_millis(1000);
+/// The most entries of the log in one answer.
+const PAGE: u64 = 100_000;
 
 /// A running stand-in.
 #[derive(Clone)]
@@ -190,12 +192,19 @@ impl StandIn {
     }
 
     pub(crate) fn commit(&self, target: Target) -> u64 {
+        self.commit_all([target])
+    }
+
+    /// Commits one after another, and tells of all of them at once. Answers the number of the last.
+    pub(crate) fn commit_all(&self, targets: impl IntoIterator<Item = Target>) -> u64 {
+        let at = self.0.clock.now();
         let seq = {
             let mut said = self.said();
-            let seq = said.log.len() as u64 + 1;
-            let at = self.0.clock.now();
-            said.log.push(Entry { seq, target, at, forget_after: at.after(Duration::from_secs(86_400)) });
-            seq
+            for target in targets {
+                let seq = said.log.len() as u64 + 1;
+                said.log.push(Entry { seq, target, at, forget_after: at.after(Duration::from_secs(86_400)) });
+            }
+            said.log.len() as u64
         };
         self.0.head.send_replace(seq);
         seq
@@ -260,6 +269,27 @@ impl StandIn {
     }
 }
 
+/// What only the benchmarks need.
+impl StandIn {
+    /// The number of the last entry.
+    pub(crate) fn head(&self) -> u64 {
+        self.said().log.len() as u64
+    }
+
+    /// Whether the edge knows all of the log.
+    pub(crate) fn is_known(&self) -> bool {
+        let said = self.said();
+        said.known >= said.log.len() as u64
+    }
+
+    /// Keeps of the records only the last, which the next one must follow.
+    pub(crate) fn forget_shipped(&self) {
+        let mut said = self.said();
+        let before = said.records.len().saturating_sub(1);
+        said.records.drain(..before);
+    }
+}
+
 /// What was asked, and a way to sign the answer to exactly that.
 struct Asked<T> {
     message: T,
@@ -307,13 +337,15 @@ async fn feed(State(authority): State<StandIn>, headers: HeaderMap, body: Bytes)
     let late = authority.said().late;
     tokio::time::sleep(late).await;
     let said = authority.said();
+    let upto = (said.log.len() as u64).min(message.known + PAGE);
     let reply = FeedReply {
         head: said.log.len() as u64,
         lease_ms: u64::try_from(LEASE.as_millis()).unwrap(),
         now: Timestamp::from_millis(authority.0.clock.now().millis() + said.clock_ahead_ms),
         log: {
-            let next = said.log[usize::try_from(message.known).unwrap()..].iter().cloned();
-            Statement::of(message.known, said.log.len() as u64, next)
+            let place = |seq| usize::try_from(seq).unwrap();
+            let next = said.log[place(message.known)..place(upto)].iter().cloned();
+            Statement::of(message.known, upto, next)
         },
         settings: (message.settings != Some(said.settings.version)).then(|| said.settings.clone()),
     };
