@@ -241,7 +241,7 @@ impl Authority {
 
     /// What is published, read again if the store has a newer version.
     pub(super) async fn refreshed(&self) -> Result<Arc<Published>, AuthorityError> {
-        self.published_since(self.store.catalog_version().await?).await
+        self.published_since(self.heads.read().await?.catalog_version).await
     }
 
     /// What is published, read again if it is not of `version`, which the store has just answered.

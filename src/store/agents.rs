@@ -155,7 +155,7 @@ pub trait Agents: Send + Sync {
     /// issue, all of one moment. `NotFound` if no agent has the key, or ever had it.
     async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError>;
 
-    /// Records an issued writ.
+    /// Records an issued writ. Those that come at the same time share a transaction, and none fails for what another says.
     async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError>;
 
     /// The issued writ with this id, if it is known.

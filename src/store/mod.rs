@@ -1,4 +1,4 @@
-//! Durable state. One method is one transaction, and every write carries its audit event.
+//! Durable state. One method is one transaction, or a part of one that is all or nothing, and every write carries its audit event.
 //!
 //! Two back ends, one conformance suite (`tests/it/store`). A sentence in a method's documentation is a test there.
 //! The operations stand in `sql`, once; `sqlite` and `postgres` run statements.

@@ -17,7 +17,7 @@ const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 /// How many statements are sent ahead of their answers.
 const PIPELINED: usize = 30;
 /// How many rows one statement inserts where there are many: a shipment must not hold up a revocation for long.
-const ROWS_TOGETHER: usize = 50;
+const ROWS_TOGETHER: [usize; 2] = [50, 8];
 
 /// Holds a connection until it is committed or dropped.
 pub(super) struct PostgresTransaction {
@@ -53,17 +53,17 @@ impl Transaction for PostgresTransaction {
         let client = self.client();
         let mut calls = Vec::new();
         for statement in &statements {
-            let (mut together, mut alone) = (None, None);
+            let mut last = None;
             for rows in chunks(&statement.rows) {
-                let prepared = match rows {
-                    [_] => &mut alone,
-                    _ => &mut together,
+                let prepared = match last.take() {
+                    Some((count, prepared)) if count == rows.len() => prepared,
+                    _ => {
+                        let sql = with_rows(&statement.sql, rows);
+                        in_time(async { Ok(client.prepare_cached(&sql).await?) }).await?
+                    }
                 };
-                if prepared.is_none() {
-                    let sql = with_rows(&statement.sql, rows);
-                    *prepared = Some(in_time(async { Ok(client.prepare_cached(&sql).await?) }).await?);
-                }
-                calls.extend(prepared.clone().map(|prepared| (prepared, rows)));
+                last = Some((rows.len(), prepared.clone()));
+                calls.push((prepared, rows));
             }
         }
         for calls in calls.chunks(PIPELINED) {
@@ -117,11 +117,13 @@ impl Drop for PostgresTransaction {
     }
 }
 
-/// Rows in groups of [`ROWS_TOGETHER`], the rest one by one: two statements to prepare for each table, not fifty.
+/// Rows in groups of [`ROWS_TOGETHER`], the rest one by one: three statements to prepare for each table, not fifty.
 fn chunks(rows: &[Vec<Value>]) -> impl Iterator<Item = &[Vec<Value>]> {
-    let groups = rows.chunks_exact(ROWS_TOGETHER);
-    let rest = groups.remainder();
-    groups.chain(rest.chunks(1))
+    let [many, some] = ROWS_TOGETHER;
+    let first = rows.chunks_exact(many);
+    let second = first.remainder().chunks_exact(some);
+    let rest = second.remainder();
+    first.chain(second).chain(rest.chunks(1))
 }
 
 /// The statement with `VALUES ($1, …), ($3, …)` for that many rows, where `sql` has it for one.
@@ -157,9 +159,9 @@ mod tests {
 
     #[test]
     fn every_row_is_in_one_group_and_in_order() {
-        for n in [0, 1, 49, 50, 51, 149, 150] {
+        for n in [0, 1, 7, 8, 9, 49, 50, 51, 149, 150] {
             let rows: Vec<Vec<Value>> = (0..n).map(|i| vec![Value::Int(i)]).collect();
-            assert!(chunks(&rows).all(|group| group.len() == 1 || group.len() == ROWS_TOGETHER));
+            assert!(chunks(&rows).all(|group| group.len() == 1 || ROWS_TOGETHER.contains(&group.len())));
             assert!(chunks(&rows).flatten().eq(&rows));
         }
     }

@@ -1,5 +1,8 @@
 //! Agents, grants and issuance.
 
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{SqlStore, Write};
@@ -15,6 +18,19 @@ use crate::store::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit, StoreEr
 
 /// How many expired identifiers one call clears away at most.
 const CLEARED_MAX: u64 = 1000;
+
+/// The most writs that are recorded in one transaction: a revocation waits behind one of them.
+pub(super) const ISSUED_TOGETHER: usize = 50;
+/// The most single-use identifiers in one statement.
+pub(super) const USED_TOGETHER: usize = 32;
+
+/// A single-use identifier: until when it counts as used, and now.
+#[derive(Clone, Copy)]
+pub(super) struct SingleUse {
+    id: [u8; 32],
+    until: Timestamp,
+    at: Timestamp,
+}
 
 /// Finds a row the first time: of an id, until when it counts as used, and now.
 pub(super) const USE_ONCE: &str = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
@@ -151,6 +167,62 @@ impl SqlStore {
             }
         }
     }
+}
+
+impl SqlStore {
+    async fn record_all_issued(&self, writs: &[(IssuedWrit, Change)]) -> Result<Vec<()>, StoreError> {
+        let mut write = self.write().await?;
+        write.conflict("a writ of that id");
+        let rows = writs.iter().map(|(writ, _)| issued_row(writ)).collect::<Result<_, _>>()?;
+        write.change_all(
+            "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch, holder, services) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            rows,
+        );
+        write.commit_all(writs.iter().map(|(writ, event)| (writ.issued, event))).await?;
+        Ok(vec![(); writs.len()])
+    }
+
+    /// Of the same identifier given twice, the first counts.
+    async fn use_all_once(&self, uses: &[SingleUse]) -> Result<Vec<bool>, StoreError> {
+        // In one order, so that two replicas never wait for each other.
+        let distinct: BTreeMap<&[u8; 32], &SingleUse> = uses.iter().rev().map(|one| (&one.id, one)).collect();
+        let (mut places, mut params) = (Vec::new(), Vec::new());
+        for (n, one) in distinct.values().enumerate() {
+            places.push(format!("(${}, ${})", 2 * n + 1, 2 * n + 2));
+            params.extend([bytes(&one.id), time(one.until)]);
+        }
+        // The earliest now of all: what is over then is over for each.
+        let at = uses.iter().map(|one| one.at).min().unwrap_or(Timestamp::from_secs(0));
+        params.push(time(at));
+        let sql = format!(
+            "INSERT INTO used_id (id, until) VALUES {} ON CONFLICT (id) DO UPDATE SET until = excluded.until \
+             WHERE used_id.until < ${} RETURNING id",
+            places.join(", "),
+            params.len()
+        );
+        // A row's own lock decides between two that come at once. If the answer is lost, the ids are used up: who repeats
+        // the call is refused, which is the safe side.
+        let rows = self.database.write(&sql, params).await?;
+        let mut first: HashSet<[u8; 32]> = read_all(rows, "used_id", Row::bytes)?.into_iter().collect();
+        Ok(uses.iter().map(|one| first.remove(&one.id)).collect())
+    }
+}
+
+fn issued_row(writ: &IssuedWrit) -> Result<Vec<Value>, StoreError> {
+    Ok(vec![
+        text(&writ.id),
+        text(&writ.tenant),
+        text(&writ.agent),
+        text_or_null(writ.subject.as_ref()),
+        text_or_null(writ.session.as_ref()),
+        json(&writ.grants)?,
+        time(writ.issued),
+        time(writ.expires),
+        count(writ.epoch),
+        text_or_null(writ.holder.as_ref()),
+        writ.services.as_ref().map_or(Ok(Value::Null), json)?,
+    ])
 }
 
 fn grant(row: &mut Row) -> Result<Grant, StoreError> {
@@ -319,26 +391,12 @@ impl Agents for SqlStore {
     }
 
     async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        write.conflict("a writ of that id");
-        write.change(
-            "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch, holder, services) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            vec![
-                text(&writ.id),
-                text(&writ.tenant),
-                text(&writ.agent),
-                text_or_null(writ.subject.as_ref()),
-                text_or_null(writ.session.as_ref()),
-                json(&writ.grants)?,
-                time(writ.issued),
-                time(writ.expires),
-                count(writ.epoch),
-                text_or_null(writ.holder.as_ref()),
-                writ.services.as_ref().map_or(Ok(Value::Null), json)?,
-            ],
-        );
-        write.commit(writ.issued, event).await
+        let store = self.clone();
+        let record = move |writs: Arc<[_]>| {
+            let store = store.clone();
+            async move { store.record_all_issued(&writs).await }
+        };
+        self.issuing.call((writ.clone(), event.clone()), record).await
     }
 
     async fn issued(&self, id: BlockId) -> Result<Option<IssuedWrit>, StoreError> {
@@ -348,9 +406,12 @@ impl Agents for SqlStore {
     }
 
     async fn use_once(&self, id: &[u8; 32], until: Timestamp, at: Timestamp) -> Result<bool, StoreError> {
-        // The row's own lock decides between two that come at once. If the answer is lost, the id is used up: who repeats
-        // the call is refused, which is the safe side.
-        let first = !self.database.write(USE_ONCE, vec![bytes(id), time(until), time(at)]).await?.is_empty();
+        let store = self.clone();
+        let use_all = move |uses: Arc<[SingleUse]>| {
+            let store = store.clone();
+            async move { store.use_all_once(&uses).await }
+        };
+        let first = self.using.call(SingleUse { id: *id, until, at }, use_all).await?;
         self.forget_used_ids(id, at).await;
         Ok(first)
     }

@@ -11,7 +11,7 @@ use crate::audit::{Change, Event, Head, Record, Source};
 use crate::clock::Timestamp;
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value, count, read_first, text};
 use crate::store::hint::Hint;
-use crate::store::{Fence, Health, StoreError};
+use crate::store::{Fence, Health, IssuedWrit, StoreError};
 
 mod agent_keys;
 mod agents;
@@ -32,14 +32,22 @@ mod relying;
 mod revocations;
 mod sessions;
 mod stops;
+mod together;
 mod users;
 mod witnessed;
 mod workloads;
 
-/// The store over either database.
+use agents::SingleUse;
+use together::Together;
+
+/// The store over either database. A clone is the same store.
+#[derive(Clone)]
 pub(super) struct SqlStore {
-    database: Box<dyn Database>,
+    database: Arc<dyn Database>,
     hint: Arc<Hint>,
+    /// Records of issued writs: otherwise each would wait for its own commit behind the heads.
+    issuing: Arc<Together<(IssuedWrit, Change), ()>>,
+    using: Arc<Together<SingleUse, bool>>,
 }
 
 /// Where the logs end.
@@ -66,7 +74,8 @@ const UPDATE_HEADS: &str = "UPDATE heads SET revocation_seq = $1, catalog_versio
 
 impl SqlStore {
     pub(super) fn new(database: Box<dyn Database>, hint: Arc<Hint>) -> Self {
-        Self { database, hint }
+        let (issuing, using) = (Together::new(agents::ISSUED_TOGETHER), Together::new(agents::USED_TOGETHER));
+        Self { database: database.into(), hint, issuing: Arc::new(issuing), using: Arc::new(using) }
     }
 
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
@@ -80,10 +89,11 @@ impl SqlStore {
         Ok(Write { store: self, transaction, heads, changes: Vec::new(), conflict: "a row with that key" })
     }
 
-    /// Whether the audit record of a commit whose answer was lost is there.
+    /// Whether the audit records of a commit whose answer was lost are there: all of them or none, so the last one tells.
     ///
-    /// The lock waits for the lost transaction's end: after it, the record is there or never will be.
-    async fn was_committed(&self, record: &Record) -> Result<bool, StoreError> {
+    /// The lock waits for the lost transaction's end: after it, they are there or never will be.
+    async fn were_committed(&self, records: &[Record]) -> Result<bool, StoreError> {
+        let Some(record) = records.last() else { return Ok(false) };
         let mut transaction = self.database.begin().await?;
         lock_heads(&mut *transaction).await?;
         let sql = "SELECT 1 FROM audit_record WHERE source = $1 AND seq = $2 AND hash = $3";
@@ -143,7 +153,12 @@ impl Write<'_> {
 
     /// Adds a statement that runs at the commit.
     fn change(&mut self, sql: &str, params: Vec<Value>) {
-        self.changes.push(Statement { sql: sql.to_owned(), rows: vec![params] });
+        self.change_all(sql, vec![params]);
+    }
+
+    /// Adds a statement that runs at the commit, once with each of these parameters.
+    fn change_all(&mut self, sql: &str, rows: Vec<Vec<Value>>) {
+        self.changes.push(Statement { sql: sql.to_owned(), rows });
     }
 
     /// The place in the whole audit log that this transaction's record will have.
@@ -158,17 +173,27 @@ impl Write<'_> {
     }
 
     /// Appends the audit record and commits.
-    async fn commit(mut self, at: Timestamp, event: &Change) -> Result<(), StoreError> {
-        let record = Record::after(&self.heads.audit, Source::Authority, at, &Event::Change(event.clone()));
+    async fn commit(self, at: Timestamp, event: &Change) -> Result<(), StoreError> {
+        self.commit_all([(at, event)]).await
+    }
+
+    /// Appends the audit records, of which there must be one, and commits.
+    async fn commit_all(mut self, events: impl IntoIterator<Item = (Timestamp, &Change)>) -> Result<(), StoreError> {
+        let position = self.heads.audit_position;
+        let mut records = Vec::new();
+        for (at, event) in events {
+            let record = Record::after(&self.heads.audit, Source::Authority, at, &Event::Change(event.clone()));
+            self.heads.audit_position += 1;
+            self.heads.audit = record.head();
+            records.push(record);
+        }
         let mut statements = std::mem::take(&mut self.changes);
-        statements.extend(audit::insert(self.heads.audit_position, std::slice::from_ref(&record)));
-        self.heads.audit_position += 1;
-        self.heads.audit = record.head();
+        statements.extend(audit::insert(position, &records));
         statements.push(self.heads.update());
         self.transaction.run(statements).await.map_err(|error| error.or_conflict(self.conflict))?;
         match self.transaction.commit().await {
             Ok(()) => {}
-            Err(DbError::CommitLost(source)) => match self.store.was_committed(&record).await {
+            Err(DbError::CommitLost(source)) => match self.store.were_committed(&records).await {
                 Ok(true) => {}
                 Ok(false) => return Err(StoreError::Unavailable(source)),
                 Err(_) => return Err(StoreError::Unknown(source)),

@@ -263,31 +263,14 @@ async fn however_issuing_and_ending_interleave_no_live_writ_is_left(database: &D
                 }
             }
             let finished = done.is_some();
-            let ended = async {
-                match ending {
-                    Ending::User => {
-                        test.post("/v1/revocations", json!({ "target": format!("subject:default/{user}") })).await
-                    }
-                    Ending::Agent => test.post(&format!("/v1/agents/{name}/disable"), json!(null)).await,
-                    Ending::Grant => test.delete(&format!("/v1/grants/{grant}")).await,
-                    Ending::Everything => {
-                        test.post("/v1/revocations", json!({ "target": "everything", "confirm": true })).await
-                    }
+            let receipt = match ending {
+                Ending::User => {
+                    test.post("/v1/revocations", json!({ "target": format!("subject:default/{user}") })).await
                 }
-            };
-            tokio::pin!(ended);
-            // Where issuing is halted inside its own transaction, ending it waits for that to go on.
-            let receipt = match tokio::time::timeout(Duration::from_millis(100), &mut ended).await {
-                Ok(receipt) => receipt,
-                Err(_) => {
-                    let (receipt, issued) = tokio::join!(ended, async {
-                        match done.take() {
-                            Some(done) => done,
-                            None => (&mut issuing).await,
-                        }
-                    });
-                    done = Some(issued);
-                    receipt
+                Ending::Agent => test.post(&format!("/v1/agents/{name}/disable"), json!(null)).await,
+                Ending::Grant => test.delete(&format!("/v1/grants/{grant}")).await,
+                Ending::Everything => {
+                    test.post("/v1/revocations", json!({ "target": "everything", "confirm": true })).await
                 }
             };
             receipt.ok();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use writ::clock::Timestamp;
 use writ::policy::Grant;
 use writ::revocation::{Entry, Target};
@@ -23,8 +24,10 @@ for_every_backend!(
     the_issue_context_is_the_agent_its_grants_and_the_head,
     the_issue_context_is_of_one_moment,
     an_issued_writ_is_found_by_its_id,
+    of_writs_recorded_at_once_each_has_its_record_and_what_exists_fails_alone,
     a_single_use_id_is_used_once,
     of_many_who_use_an_id_at_once_one_is_first,
+    of_many_ids_used_at_once_each_is_first_once,
     an_expired_single_use_id_may_be_used_again,
 );
 
@@ -176,6 +179,28 @@ async fn an_issued_writ_is_found_by_its_id(db: &Database) {
     assert_eq!(changes(&*db.store).await, ["writ.issue w"]);
 }
 
+async fn of_writs_recorded_at_once_each_has_its_record_and_what_exists_fails_alone(db: &Database) {
+    db.store.record_issued(&issued(3), &change("writ.issue", "before")).await.unwrap();
+    let stores = [Arc::clone(&db.store), db.another().await];
+    let record = async |n: u8| {
+        let event = change("writ.issue", &n.to_string());
+        (n, stores[usize::from(n % 2)].record_issued(&issued(n), &event).await)
+    };
+    for (n, answer) in join_all((1..=120).map(&record)).await {
+        match n {
+            3 => assert!(matches!(answer, Err(StoreError::Conflict("a writ of that id"))), "{answer:?}"),
+            _ => answer.unwrap(),
+        }
+        assert_eq!(db.store.issued(issued(n).id).await.unwrap(), Some(issued(n)));
+    }
+    let mut recorded = changes(&*db.store).await;
+    assert_eq!(recorded.remove(0), "writ.issue before");
+    recorded.sort();
+    let mut expected: Vec<_> = (1..=120).filter(|n| *n != 3).map(|n| format!("writ.issue {n}")).collect();
+    expected.sort();
+    assert_eq!(recorded, expected);
+}
+
 async fn a_single_use_id_is_used_once(db: &Database) {
     assert!(db.store.use_once(&[1; 32], LATER, AT).await.unwrap());
     assert!(!db.store.use_once(&[1; 32], LATER, AT).await.unwrap());
@@ -198,6 +223,16 @@ async fn of_many_who_use_an_id_at_once_one_is_first(db: &Database) {
         }
         assert_eq!(first, 1);
     }
+}
+
+async fn of_many_ids_used_at_once_each_is_first_once(db: &Database) {
+    let stores = [Arc::clone(&db.store), db.another().await];
+    let use_once = async |n: usize| stores[n % 2].use_once(&[(n / 4) as u8; 32], LATER, AT).await;
+    let mut first = [0; 60];
+    for (n, answer) in join_all((0..240).map(use_once)).await.into_iter().enumerate() {
+        first[n / 4] += u32::from(answer.unwrap());
+    }
+    assert_eq!(first, [1; 60]);
 }
 
 async fn an_expired_single_use_id_may_be_used_again(db: &Database) {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use writ::revocation::Target;
 use writ::store::{Store, StoreError, StoreUrl};
 
 use super::Database;
-use super::make::{AT, LATER, agent, block, change, changes, event, key, name, revocation};
+use super::make::{AT, LATER, agent, block, change, changes, event, issued, key, name, revocation};
 use crate::support::postgres::{self, Server, server, unique};
 
 const DENIED: &str = "42501";
@@ -273,6 +274,30 @@ async fn a_commit_whose_answer_is_lost_is_looked_up() {
     let again = store.revoke(&revocation(Target::Block(block(3))), &change("revoke", "3")).await.unwrap();
     assert_eq!(again.seq, 2, "it had happened, and the repetition answers it");
     assert_eq!(changes(&*store).await, ["revoke 1", "revoke 3"]);
+}
+
+#[tokio::test]
+async fn writs_whose_shared_commit_is_lost_are_all_there_or_none_of_them() {
+    let server = server().await;
+    let proxy = Proxy::start(server.socket());
+    let store = writ::store::open(&proxy.url(&server.fresh().await)).await.unwrap();
+    let record = async |n: u8| store.record_issued(&issued(n), &change("writ.issue", &n.to_string())).await;
+
+    proxy.on_commit(OnCommit::CutAfter);
+    for answer in join_all((1..=20).map(&record)).await {
+        answer.unwrap();
+    }
+    assert_eq!(changes(&*store).await.len(), 20, "it had happened");
+
+    proxy.on_commit(OnCommit::CutBefore);
+    for answer in join_all((21..=40).map(&record)).await {
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    }
+    assert_eq!(changes(&*store).await.len(), 20, "nothing was written: safe to retry");
+    for answer in join_all((21..=40).map(&record)).await {
+        answer.unwrap();
+    }
+    assert_eq!(changes(&*store).await.len(), 40);
 }
 
 #[tokio::test]
