@@ -423,6 +423,27 @@ fn questions_of_which_conditions_see_the_same_are_evaluated_once() {
 }
 
 #[test]
+fn conditions_that_see_the_same_do_not_answer_for_one_another() {
+    let rules = rules(
+        "@id(\"a\") permit(principal, action in Action::\"reads\", resource) when { context.method == \"GET\" };
+         @id(\"b\") permit(principal, action in Action::\"writes\", resource) when { context.method == \"POST\" };
+         @id(\"c\") permit(principal in User::\"alice\", action in Action::\"s:x\", resource) when { context.method == \"PUT\" };",
+    );
+    for method in ["GET", "POST", "PUT", "GET"] {
+        for (user, action, allowed) in [
+            (None, "x/read", method == "GET"),
+            (None, "x/write", method == "POST"),
+            (Some("alice"), "x/read", method != "POST"),
+            (Some("alice"), "x/write", method != "GET"),
+            (Some("alice"), "y/write", method == "POST"),
+        ] {
+            let asked = Asked { method, ..asked("bot", user, &format!("s:{action}:p")) };
+            assert_eq!(asked.is_allowed(&rules), allowed, "{user:?} {method} {action}");
+        }
+    }
+}
+
+#[test]
 fn what_is_asked_at_issuance_is_not_remembered() {
     let rules = rules("@id(\"a\") permit(principal, action, resource) when { context.local.hour < 12 };");
     for n in 0..10 {
