@@ -86,7 +86,9 @@ async fn a_body_beyond_the_limit_is_refused_by_its_announcement_alone() {
 async fn a_hundred_megabytes_for_a_service_that_does_not_read_stay_with_the_caller() {
     // Never accepted from: the kernel takes the connection and what fits into its buffers.
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (world, writ) = beside(deaf.local_addr().unwrap(), |_| {}).await;
+    // That the caller has gone is noticed once the service has had its time: nothing is read from either meanwhile.
+    let (world, writ) =
+        beside(deaf.local_addr().unwrap(), |config| config.limits.answer_timeout = Duration::from_secs(2)).await;
     for (framing, piece) in
         [("Content-Length: 100000000", vec![b' '; CHUNK_BYTES]), ("Transfer-Encoding: chunked", chunk())]
     {
