@@ -94,6 +94,28 @@ impl Pattern {
         })
     }
 
+    /// Whether it matches a path in its canonical spelling, without a trailing slash.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let mut segments = path.split('/').skip(1);
+        for part in &self.0 {
+            let fits = match (part, segments.next()) {
+                (Part::Rest(_), Some(_)) => return true,
+                (part, Some(segment)) => part.matches(segment),
+                (_, None) => false,
+            };
+            if !fits {
+                return false;
+            }
+        }
+        segments.next().is_none()
+    }
+
+    /// Of two patterns that match the same path, whether this one says it more exactly where they first differ.
+    pub(super) fn is_closer(&self, other: &Self) -> bool {
+        let mut differ = self.0.iter().zip(&other.0).map(|(own, other)| own.looseness().cmp(&other.looseness()));
+        differ.find(|order| order.is_ne()).is_some_and(std::cmp::Ordering::is_lt)
+    }
+
     /// The pattern without the names of its captures: two patterns of one shape match the same paths.
     pub(super) fn shape(&self) -> String {
         shape(&self.0)
@@ -208,6 +230,28 @@ impl Part {
             Self::One(name) | Self::Between(_, name, _) | Self::Rest(name) => Some(name),
         }
     }
+
+    fn matches(&self, segment: &str) -> bool {
+        match self {
+            Self::Literal(text) => **text == *segment,
+            Self::Between(before, _, after) => is_between(segment, before, after),
+            Self::One(_) | Self::Rest(_) => !segment.is_empty(),
+        }
+    }
+
+    /// A literal before a capture with fixed text, the longest first, before a bare capture.
+    const fn looseness(&self) -> usize {
+        match self {
+            Self::Literal(_) => 0,
+            Self::Between(before, _, after) => usize::MAX - before.len() - after.len(),
+            Self::One(_) | Self::Rest(_) => usize::MAX,
+        }
+    }
+}
+
+/// Whether a segment is something between two texts.
+pub(super) fn is_between(segment: &str, before: &str, after: &str) -> bool {
+    segment.len() > before.len() + after.len() && segment.starts_with(before) && segment.ends_with(after)
 }
 
 /// Whether a request's path can have this segment, so spelled.

@@ -4,6 +4,7 @@ use matchit::Router;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::origin::{Origin, Upstream};
+use crate::catalog::pattern::is_between;
 use crate::catalog::route::{NoRoute, Route, RouteMatch};
 use crate::catalog::spec::ServiceSpec;
 use crate::catalog::target::{Target, without_trailing_slash};
@@ -21,6 +22,8 @@ pub struct Service {
     pub(super) origins: Vec<Origin>,
     pub(super) routes: Vec<Route>,
     pub(super) tables: Vec<Table>,
+    /// The texts around captures of its routes.
+    pub(super) fixed: Vec<(Box<str>, Box<str>)>,
 }
 
 /// A method, and where its paths lead: an index into the routes.
@@ -162,11 +165,26 @@ impl Service {
         let table = self.tables.iter().find(|(own, _)| **own == *method);
         if let Some(found) = table.and_then(|(_, table)| table.at(path).ok()) {
             let route = &self.routes[*found.value];
+            if self.missed_one(method, path, route) {
+                return Err(NoRoute::Path);
+            }
             return Ok(RouteMatch { service: self, route, target, method, captures: found.params });
         }
         let allowed: Vec<Box<str>> =
             self.tables.iter().filter(|(_, table)| table.at(path).is_ok()).map(|(method, _)| method.clone()).collect();
         Err(if allowed.is_empty() { NoRoute::Path } else { NoRoute::Method { allowed } })
+    }
+
+    /// Whether a route says `path` more exactly than the one that was `found`. The table does not come back from fixed text
+    /// that led nowhere, and then finds what catches all: better no route than another one than the rule says.
+    fn missed_one(&self, method: &str, path: &str, found: &Route) -> bool {
+        let fixed = |segment: &str| self.fixed.iter().any(|(before, after)| is_between(segment, before, after));
+        if self.fixed.is_empty() || !path.split('/').any(fixed) {
+            return false;
+        }
+        let answers = |own: &str| *own == *method || (method == "HEAD" && *own == *"GET");
+        let routes = self.routes.iter().filter(|route| route.methods.iter().any(|own| answers(own)));
+        routes.map(|route| &route.pattern).any(|other| other.is_closer(&found.pattern) && other.matches(path))
     }
 }
 

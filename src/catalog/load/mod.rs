@@ -5,7 +5,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::catalog::argument::{Kind, Place};
 use crate::catalog::body::{BodyKind, BodyRule};
@@ -35,7 +35,10 @@ impl TryFrom<ServiceSpec> for Service {
             spec.routes.iter().map(|route| checked_route(route, &place)).collect::<Result<_, _>>()?;
         one_type_for_each_name(&routes, &place)?;
         let tables = tables::tables(&routes, &place)?;
-        Ok(Self { spec, upstream, origins, routes, tables })
+        let fixed = routes.iter().flat_map(|route| route.pattern.fixed_text());
+        let fixed: HashSet<_> = fixed.map(|(_, before, after)| (Box::from(before), Box::from(after))).collect();
+        let fixed = fixed.into_iter().collect();
+        Ok(Self { spec, upstream, origins, routes, tables, fixed })
     }
 }
 

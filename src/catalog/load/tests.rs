@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::catalog::NoRoute;
 use proptest::prelude::*;
 
 const HEAD: &str = "name = \"notes\"\nupstream = \"https://api.example.com\"\n";
@@ -176,6 +177,21 @@ fn chosen<'a>(patterns: &'a [String], path: &str) -> Option<&'a String> {
     patterns.iter().filter_map(|pattern| Some((rank(pattern)?, pattern))).min().map(|(_, pattern)| pattern)
 }
 
+#[test]
+fn what_catches_all_does_not_catch_what_another_route_is_for() {
+    let patterns = ["/b/{x}/{*z}", "/b/{x}:v/a", "/{*z}"];
+    let routes = patterns.map(|pattern| ROUTE.replace("/a/{b}", pattern).replace("\"{b}\"", "\"x\"")).concat();
+    let service = Service::from_toml(&format!("{HEAD}{routes}")).unwrap();
+    let found = |path: &str| {
+        let target = crate::catalog::Target::parse(path).unwrap();
+        service.route("GET", &target).map(|found| found.route().pattern().to_string())
+    };
+    assert_eq!(found("/b/a:v/b"), Err(NoRoute::Path));
+    for (path, pattern) in [("/b/a:v/a", patterns[1]), ("/b/a/b", patterns[0]), ("/c/a:v/b", patterns[2])] {
+        assert_eq!(found(path).as_deref(), Ok(pattern), "{path}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
@@ -196,7 +212,7 @@ proptest! {
             let target = crate::catalog::Target::parse(&path).unwrap();
             let found = service.route("GET", &target).ok().map(|found| found.route().pattern().to_string());
             let expected = chosen(&patterns, path.strip_suffix('/').unwrap_or(&path));
-            // The router does not come back from fixed text that led nowhere: no route, never another one.
+            // The table does not come back from fixed text that led nowhere: no route, never another one.
             let gave_up = found.is_none() && patterns.iter().any(|pattern| pattern.contains("}:"));
             prop_assert!(gave_up || found.as_ref() == expected, "{}: {:?}, not {:?}", path, found, expected);
         }
