@@ -252,8 +252,13 @@ impl Journal {
     ///
     /// The disk has them before they are returned, so no power cut takes back what the authority has seen.
     pub async fn next_batch(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>, JournalError> {
-        let shared = Arc::clone(&self.0.shared);
-        blocking(move || shared.read_batch(records_max, bytes_max)).await
+        let (desk, shared) = (Arc::clone(&self.0.desk), Arc::clone(&self.0.shared));
+        blocking(move || {
+            // What lingers is shipped too: an edge that ends has no later batch.
+            desk.settle();
+            shared.read_batch(records_max, bytes_max)
+        })
+        .await
     }
 
     /// Notes that the authority has everything up to `head`, and drops the segments that are no longer needed.

@@ -531,6 +531,20 @@ async fn a_record_that_was_changed_on_disk_is_never_shipped() {
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_is_in_the_batch_of_an_edge_that_ends() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    journal.append(&allowed(1)).await.unwrap();
+    for _ in 0..50 {
+        journal.submit(&outcome(1)).unwrap();
+        let batch = everything(&journal).await;
+        journal.shipped(batch.last().unwrap().head()).await.unwrap();
+        assert_eq!(journal.unshipped_bytes(), 0);
+        assert!(everything(&journal).await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn the_shipper_is_woken_by_a_record_and_an_outcome_needs_nobody_to_wait_for_it() {
     let bench = Bench::new();
     let (journal, _) = bench.open();

@@ -75,15 +75,29 @@ impl Desk {
     /// Writes for those who may not wait for the disk, until the queue is closed and empty.
     pub(super) fn run(&self) {
         while self.shared.queue.wait() {
-            let Some(mut writer) = self.writer() else { return };
-            if let Err(error) = writer.rotate() {
-                self.shared.queue.take().into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));
-                continue;
-            }
-            if self.write_next(&mut writer) <= SLOW {
-                self.slow.store(false, Ordering::Relaxed);
+            match self.write_group() {
+                None => return,
+                Some(Ok(took)) if took <= SLOW => self.slow.store(false, Ordering::Relaxed),
+                Some(_) => {}
             }
         }
+    }
+
+    /// Writes what waits so far, for whoever is about to read it.
+    pub(super) fn settle(&self) {
+        if !self.shared.queue.is_empty() {
+            self.write_group();
+        }
+    }
+
+    /// Writes one group, and waits for the disk where it must. `None` once nothing is written any more.
+    fn write_group(&self) -> Option<Result<Duration, JournalError>> {
+        let mut writer = self.writer()?;
+        if let Err(error) = writer.rotate() {
+            self.shared.queue.take().into_iter().for_each(|waiting| waiting.answer(Err(error.clone())));
+            return Some(Err(error));
+        }
+        Some(Ok(self.write_next(&mut writer)))
     }
 
     fn write_next(&self, writer: &mut Writer) -> Duration {
