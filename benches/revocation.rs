@@ -22,6 +22,8 @@ use hyper::body::Incoming;
 use tokio::task::JoinSet;
 use writ::clock::{Clock as _, SystemClock};
 
+#[path = "../tests/it/world/address.rs"]
+mod address;
 #[path = "../tests/chaos/http.rs"]
 mod http;
 #[expect(dead_code, reason = "the tests use more of it")]

@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
     let document = serde_json::json!({ "zone": "Europe/Berlin", "policy": text });
     let document: Document = serde_json::from_value(document).expect("a document has this form");
     let Ok(set) = PolicySet::parse(document) else { return };
-    let _ = SCHEMA.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)));
+    let _ = SCHEMA.findings(&set);
     let Ok(rules) = Rules::compile(1, 0, set) else { return };
 
     let agent: AgentName = "bot".parse().expect("a name");

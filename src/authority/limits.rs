@@ -35,7 +35,7 @@ impl Authority {
             return Err(AuthorityError::Malformed("the questions about limits do not fit".into()));
         }
         // The limits as they are in the store now: a bound that was lowered counts at once.
-        let published = self.published_since(self.heads.read().await?.catalog_version).await?;
+        let published = self.refreshed().await?;
         let now = self.now();
         let mut drawings = Vec::with_capacity(request.asks.len());
         let mut places = Vec::with_capacity(request.asks.len());

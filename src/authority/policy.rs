@@ -101,7 +101,7 @@ impl Authority {
         Rules::compile(0, 0, set.clone())?;
         let schema = self.schema(services, limits);
         schema.check_limits(limits)?;
-        match findings(&schema, set).into_iter().find(|finding| finding.severity == Severity::Error) {
+        match schema.findings(set).into_iter().find(|finding| finding.severity == Severity::Error) {
             None => Ok(()),
             Some(Finding { line, policy, message, .. }) => {
                 Err(InvalidSet { policy: Some(policy), line: Some(line), message: message.into() }.into())
@@ -121,7 +121,7 @@ impl Authority {
         let published = self.refreshed().await?;
         let schema = self.schema(&published.services_of(tenant), &document.limit);
         schema.check_limits(&document.limit)?;
-        Ok(findings(&schema, &set))
+        Ok(schema.findings(&set))
     }
 
     /// Refuses a change of a service that the tenant's set does not fit: `service` is what it becomes, `None` if it goes.
@@ -145,10 +145,6 @@ impl Authority {
         })?;
         Ok(stored.version)
     }
-}
-
-fn findings(schema: &Schema, set: &PolicySet) -> Vec<Finding> {
-    schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)))
 }
 
 impl Published {

@@ -35,14 +35,8 @@ pub struct Shares {
     process: ProcessId,
     /// There is something to ask.
     wake: Notify,
-    rounds: watch::Sender<Rounds>,
-}
-
-/// How many questions have ended, and how many of them without an answer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Rounds {
-    ended: u64,
-    failed: u64,
+    /// How many questions got no answer; told at the end of each, answered or not.
+    failed: watch::Sender<u64>,
 }
 
 /// Why a request does not go on. The need is the one that stands in its way.
@@ -79,26 +73,26 @@ impl Shares {
             channel,
             process: ProcessId::from_bytes(random().ok()?),
             wake: Notify::new(),
-            rounds: watch::Sender::default(),
+            failed: watch::Sender::default(),
         }))
     }
 
     /// Returns once what is used of each of these counts is known.
     pub async fn known(&self, needs: &[Need]) -> Result<(), Unlimited> {
-        let mut rounds = self.rounds.subscribe();
+        let mut failed = self.failed.subscribe();
         for _ in 0..ROUNDS_MAX {
-            let seen = *rounds.borrow_and_update();
+            let seen = *failed.borrow_and_update();
             let Err(short) = self.locked().known(needs, self.moment()) else { return Ok(()) };
-            self.wait(needs, short, seen, &mut rounds).await?;
+            self.wait(needs, short, seen, &mut failed).await?;
         }
         Err(unknown(needs))
     }
 
     /// Reserves what a request needs: all of it, or nothing.
     pub async fn reserve(self: &Arc<Self>, mut needs: Vec<Need>) -> Result<Reserved, Unlimited> {
-        let mut rounds = self.rounds.subscribe();
+        let mut failed = self.failed.subscribe();
         for _ in 0..ROUNDS_MAX {
-            let seen = *rounds.borrow_and_update();
+            let seen = *failed.borrow_and_update();
             let (reserved, wants) = {
                 let mut ledger = self.locked();
                 (ledger.reserve(needs, self.moment()), ledger.wants())
@@ -112,7 +106,7 @@ impl Shares {
                 }
                 Err((again, short)) => {
                     needs = again;
-                    self.wait(&needs, short, seen, &mut rounds).await?;
+                    self.wait(&needs, short, seen, &mut failed).await?;
                 }
             }
         }
@@ -152,10 +146,7 @@ impl Shares {
                 };
                 seq += 1;
                 let answered = asks.is_empty() || self.ask(&asks, seq, &mut failing).await;
-                self.rounds.send_modify(|rounds| {
-                    rounds.ended += 1;
-                    rounds.failed += u64::from(!answered);
-                });
+                self.failed.send_modify(|failed| *failed += u64::from(!answered));
                 if !answered {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -196,13 +187,13 @@ impl Shares {
         }
     }
 
-    /// Waits for the end of a question later than those that were `seen` before the ledger was, if waiting can help.
+    /// Waits for the end of the next question, if waiting can help. `seen`: how many had failed before the ledger was looked at.
     async fn wait(
         &self,
         needs: &[Need],
         short: Short,
-        seen: Rounds,
-        rounds: &mut watch::Receiver<Rounds>,
+        seen: u64,
+        failed: &mut watch::Receiver<u64>,
     ) -> Result<(), Unlimited> {
         match short {
             Short::Wait => {}
@@ -213,8 +204,8 @@ impl Shares {
         }
         self.wake.notify_one();
         // Twice the time of one question: one may be under way that knows nothing of this request.
-        let ended = tokio::time::timeout(2 * ANSWER, rounds.changed()).await;
-        if !matches!(ended, Ok(Ok(()))) || rounds.borrow().failed != seen.failed {
+        let ended = tokio::time::timeout(2 * ANSWER, failed.changed()).await;
+        if !matches!(ended, Ok(Ok(()))) || *failed.borrow() != seen {
             return Err(unknown(needs));
         }
         Ok(())

@@ -22,6 +22,8 @@
     reason = "a test that cannot set itself up has failed, and says where its traces are"
 )]
 
+#[path = "../it/world/address.rs"]
+mod address;
 mod check;
 mod directed;
 mod faults;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use writ::clock::{Clock as _, Monotonic, SystemClock};
 
+use crate::address::free_address;
 use crate::http::{Answer, Http, request};
 use crate::postgres::Server;
 use crate::proxy::{Behind, Link, Proxy};
@@ -426,19 +427,6 @@ fn writ(dir: &Path, args: &[&str], input: &str) {
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A loopback address that was free a moment ago.
-fn free_address() -> SocketAddr {
-    // Below the ports that the system gives away by itself, and each once: nobody takes it before the process that is told it.
-    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 160).unwrap() * 100;
-    loop {
-        let port = 16_000 + (first + TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 16_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
-    }
 }
 
 pub(crate) fn elapsed(since: Monotonic) -> Duration {

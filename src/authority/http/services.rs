@@ -41,7 +41,7 @@ impl FromRequest<Arc<Authority>> for ServiceBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CatalogVersion {
     /// The catalog's version: edges that know it serve what was changed.
-    pub(super) version: u64,
+    version: u64,
 }
 
 /// A tenant's services by name.

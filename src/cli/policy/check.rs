@@ -54,7 +54,7 @@ impl CheckArgs {
         let set = parsed(&source)?;
         let schema = self.known.schema(Some(&source)).await?;
         schema.check_limits(&source.document.limit)?;
-        let mut findings = schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)));
+        let mut findings = schema.findings(&set);
         let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);
         if is_valid {
             findings.extend(shadowed(&schema, &set));

@@ -60,10 +60,7 @@ impl DraftArgs {
             fetcher.endpoint(endpoint)?.poll(self.authorization(settings.key_file.as_deref())?, request).await?;
         let draft = answered(&answer)?;
         let source = Source::of_text(&draft);
-        let findings = parsed(&source).map(|set| {
-            let policies = set.policies().iter().map(|policy| (&policy.cedar, policy.line));
-            schema.validate(policies)
-        });
+        let findings = parsed(&source).map(|set| schema.findings(&set));
         let errors: Vec<String> = match findings {
             Err(error) => vec![error.message().to_owned()],
             Ok(findings) => {

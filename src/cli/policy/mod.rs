@@ -169,7 +169,7 @@ pub(crate) fn told(found: &explained::Explanation) -> String {
 fn rules(source: &Source, schema: &Schema) -> Result<Rules, Failure> {
     let set = parsed(source)?;
     schema.check_limits(&source.document.limit)?;
-    let findings = schema.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)));
+    let findings = schema.findings(&set);
     match findings.iter().find(|finding| finding.severity == crate::policy::rules::Severity::Error) {
         Some(error) => Err(Failure::new(source.told(error))),
         None => Ok(Rules::compile(0, 0, set)?),

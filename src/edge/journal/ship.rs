@@ -31,8 +31,6 @@ pub(super) struct Shipping {
 struct BatchEnd {
     head: Head,
     place: Place,
-    /// From what was shipped to here.
-    bytes: u64,
 }
 
 impl Shipping {
@@ -146,8 +144,7 @@ impl Shared {
         let Some(last) = batch.last() else { return Ok(batch) };
         let segments = self.state().segments.clone();
         self.sync_to(&mut shipping, &segments, place)?;
-        let bytes = bytes_between(&segments, shipping.place, place);
-        shipping.read = Some(BatchEnd { head: last.head(), place, bytes });
+        shipping.read = Some(BatchEnd { head: last.head(), place });
         Ok(batch)
     }
 
@@ -170,13 +167,13 @@ impl Shared {
     /// Where `head` stands in what is not marked as shipped; `None` where this chain does not have it.
     fn read_to(&self, shipping: &Shipping, head: &Head) -> Result<Option<BatchEnd>, JournalError> {
         let mut reading = self.reading(shipping);
-        let mut bytes = 0;
         while reading.head.seq < head.seq {
-            let Some((_, line_bytes)) = reading.next()? else { return Ok(None) };
-            bytes += line_bytes;
+            if reading.next()?.is_none() {
+                return Ok(None);
+            }
         }
         let Reading { head: found, place, .. } = reading;
-        Ok((found == *head).then_some(BatchEnd { head: found, place, bytes }))
+        Ok((found == *head).then_some(BatchEnd { head: found, place }))
     }
 
     /// Waits until the disk has everything up to `end`.
@@ -201,18 +198,19 @@ impl Shared {
             // The answer to an earlier shipment, overtaken by a later one.
             return Ok(());
         }
-        let BatchEnd { place, bytes: shipped_bytes, .. } = match shipping.read.take().filter(|end| end.head == *head) {
+        let BatchEnd { place, .. } = match shipping.read.take().filter(|end| end.head == *head) {
             Some(end) => end,
             None => self.read_to(&shipping, head)?.ok_or_else(diverged)?,
         };
         let (dropped, open) = self.droppable(head.seq, place);
         // The watermark first: what it does not speak of must still be there.
         Watermark { shipped: head.clone(), open }.write(&self.dir).map_err(write_error)?;
-        shipping.shipped = head.clone();
-        shipping.place = place;
         let mut state = self.state();
+        let shipped_bytes = bytes_between(&state.segments, shipping.place, place);
         state.unshipped_bytes = state.unshipped_bytes.saturating_sub(shipped_bytes);
         drop(state);
+        shipping.shipped = head.clone();
+        shipping.place = place;
         for segment in dropped {
             remove(&segment.path(&self.dir)).map_err(write_error)?;
             self.state().segments.remove(0);

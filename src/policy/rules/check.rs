@@ -12,7 +12,7 @@ use crate::policy::rules::expression::attributes;
 use crate::policy::rules::names;
 use crate::policy::rules::nearest::nearest;
 use crate::policy::rules::schema::Schema;
-use crate::policy::rules::set::InvalidSet;
+use crate::policy::rules::set::{self, InvalidSet};
 
 /// Something that its author should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,6 +72,11 @@ impl Schema {
         findings.sort();
         findings.dedup();
         findings
+    }
+
+    /// What is wrong with the policies of a set, as [`validate`](Self::validate) says it.
+    pub fn findings(&self, set: &set::PolicySet) -> Vec<Finding> {
+        self.validate(set.policies().iter().map(|policy| (&policy.cedar, policy.line)))
     }
 
     /// Refuses limits of which one would count nothing, or could never be counted: what it names does not exist.

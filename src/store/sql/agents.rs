@@ -32,9 +32,16 @@ pub(super) struct SingleUse {
     at: Timestamp,
 }
 
-/// Finds a row the first time: of an id, until when it counts as used, and now.
-pub(super) const USE_ONCE: &str = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
-     DO UPDATE SET until = excluded.until WHERE used_id.until < $3 RETURNING until";
+/// Finds those of `count` ids that are used for the first time: of each, until when it counts as used, and behind them all, now.
+pub(super) fn use_once(count: usize) -> String {
+    let places: Vec<_> = (0..count).map(|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2)).collect();
+    format!(
+        "INSERT INTO used_id (id, until) VALUES {} ON CONFLICT (id) DO UPDATE SET until = excluded.until \
+         WHERE used_id.until < ${} RETURNING id",
+        places.join(", "),
+        2 * count + 1
+    )
+}
 
 /// The columns that [`agent`] reads, for an agent with the key that it has.
 pub(super) const AGENT: &str =
@@ -187,23 +194,13 @@ impl SqlStore {
     async fn use_all_once(&self, uses: &[SingleUse]) -> Result<Vec<bool>, StoreError> {
         // In one order, so that two replicas never wait for each other.
         let distinct: BTreeMap<&[u8; 32], &SingleUse> = uses.iter().rev().map(|one| (&one.id, one)).collect();
-        let (mut places, mut params) = (Vec::new(), Vec::new());
-        for (n, one) in distinct.values().enumerate() {
-            places.push(format!("(${}, ${})", 2 * n + 1, 2 * n + 2));
-            params.extend([bytes(&one.id), time(one.until)]);
-        }
+        let mut params: Vec<_> = distinct.values().flat_map(|one| [bytes(&one.id), time(one.until)]).collect();
         // The earliest now of all: what is over then is over for each.
         let at = uses.iter().map(|one| one.at).min().unwrap_or(Timestamp::from_secs(0));
         params.push(time(at));
-        let sql = format!(
-            "INSERT INTO used_id (id, until) VALUES {} ON CONFLICT (id) DO UPDATE SET until = excluded.until \
-             WHERE used_id.until < ${} RETURNING id",
-            places.join(", "),
-            params.len()
-        );
         // A row's own lock decides between two that come at once. If the answer is lost, the ids are used up: who repeats
         // the call is refused, which is the safe side.
-        let rows = self.database.write(&sql, params).await?;
+        let rows = self.database.write(&use_once(distinct.len()), params).await?;
         let mut first: HashSet<[u8; 32]> = read_all(rows, "used_id", Row::bytes)?.into_iter().collect();
         Ok(uses.iter().map(|one| first.remove(&one.id)).collect())
     }

@@ -3,6 +3,7 @@
 //!
 //! A failure is a call that succeeds without a capability, or a secret seen anywhere but at the upstream.
 
+mod address;
 mod attenuated_elsewhere;
 mod calendar;
 mod memory;
@@ -11,13 +12,15 @@ mod repositories;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use writ::clock::{Clock as _, SystemClock};
+
+pub(crate) use address::free_address;
 
 use crate::canaries::{Search, canary, told};
 use crate::cli::{Finished, command, finished, writ, writ_reading};
@@ -85,19 +88,6 @@ impl Drop for Process {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A loopback address that was free a moment ago.
-pub(crate) fn free_address() -> SocketAddr {
-    // Below the ports that the system gives away by itself, and each once: nobody takes it before the process that is told it.
-    static TAKEN: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 160).unwrap() * 100;
-    loop {
-        let port = 16_000 + (first + TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) % 16_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
     }
 }
 
