@@ -32,6 +32,7 @@ mod postgres;
 #[expect(dead_code, reason = "the other benchmark uses more of it")]
 #[path = "edge/process.rs"]
 mod process;
+#[expect(dead_code, reason = "the other benchmark uses more of it")]
 #[path = "edge/raw.rs"]
 mod raw;
 #[path = "edge/readme.rs"]

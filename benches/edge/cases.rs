@@ -23,6 +23,8 @@ pub(crate) enum Shown {
     Bound {
         hops: u8,
     },
+    /// A bound writ, its key proven by TLS, once for each connection.
+    Proven,
     /// A bearer writ that was never seen.
     NewBearer,
     /// A bound writ that was never seen, nor any part of it.
@@ -102,6 +104,9 @@ impl Case {
             (Server::Envoy, _) => "envoy".into(),
             (Server::Edge(Setup { revocations: 1.., .. }), _) => "revocations".into(),
             (Server::Edge(Setup { policies: Some(count), .. }), _) => format!("policies-{count}"),
+            (Server::Edge(Setup { tls: true, .. }), Shown::Bearer) => "tls-bearer".into(),
+            (Server::Edge(Setup { tls: true, .. }), Shown::Bound { .. }) => "tls-bound".into(),
+            (_, Shown::Proven) => "tls-proven".into(),
             (_, Shown::Bearer) => "bearer".into(),
             (_, Shown::Bound { hops: 0 }) => "bound".into(),
             (_, Shown::Bound { hops }) => format!("hops-{hops}"),
@@ -125,6 +130,11 @@ impl Case {
             }
             (Server::Edge(Setup { policies: Some(1), .. }), _) => "edge, bearer writ, 1 policy".into(),
             (Server::Edge(Setup { policies: Some(count), .. }), _) => format!("edge, bearer writ, {count} policies"),
+            (Server::Edge(Setup { tls: true, .. }), Shown::Bearer) => "edge over TLS, bearer writ".into(),
+            (Server::Edge(Setup { tls: true, .. }), Shown::Bound { .. }) => {
+                "edge over TLS, bound writ, a fresh proof for each request".into()
+            }
+            (_, Shown::Proven) => "edge over TLS, bound writ, its key proven once by the connection".into(),
             (_, Shown::Bearer) => "edge, bearer writ".into(),
             (_, Shown::Bound { hops: 0 }) => "edge, bound writ, a fresh proof for each request".into(),
             (_, Shown::Bound { hops: n }) => format!("edge, bound writ, {}", hops(n)),
@@ -164,6 +174,8 @@ pub(crate) fn all() -> Vec<Case> {
     ];
     // The profile allows six blocks: the first, and five hops.
     cases.extend([1, 4, 5].map(|hops| Case::new(edge, Shown::Bound { hops })));
+    let over_tls = Edge(Setup { tls: true, ..Setup::default() });
+    cases.extend([Shown::Bearer, Shown::Bound { hops: 0 }, Shown::Proven].map(|shown| Case::new(over_tls, shown)));
     cases.push(Case::new(ColdEdge, Shown::NewBearer));
     cases.extend([0, 1, 4, 5].map(|hops| Case::new(ColdEdge, Shown::NewBound { hops })));
     cases.push(Case::new(ColdEdge, Shown::NewHop { hops: 4 }));

@@ -50,7 +50,7 @@ pub(crate) fn measure(background: &Runtime) -> Footprint {
     let edge = Edge::start(background, Place::Free, upstream, Setup::default(), "connections_max = 20000");
     bearers(&runtime, &edge, 64);
     let connections_before_mb = edge.served.process.resident_mb();
-    let open = connected(edge.served.http1, &Ask::new(edge.served.http1, "GET", &Writ::bearer(&edge.authority)));
+    let open = connected(edge.served.http1, &Ask::unproven("GET", &Writ::bearer(&edge.authority)));
     let connections_mb = edge.served.process.resident_mb();
     assert_eq!(open.len(), CONNECTIONS);
     Footprint {
@@ -72,8 +72,8 @@ fn bearers(runtime: &Runtime, edge: &Edge, count: usize) {
     let case =
         Case { server: Server::ColdEdge, shown: Shown::NewBearer, connections: 64, http: Http::One, body: Body::None };
     let to = edge.served.http1;
-    let asks: Vec<Ask> = (0..count).map(|_| Ask::new(to, "GET", &Writ::bearer(&edge.authority))).collect();
-    load::fire(runtime, to, &case, &asks);
+    let asks: Vec<Ask> = (0..count).map(|_| Ask::unproven("GET", &Writ::bearer(&edge.authority))).collect();
+    load::fire(runtime, to, None, &case, &asks);
     edge.authority.forget_shipped();
 }
 

@@ -10,6 +10,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
 use writ::clock::{Clock as _, SystemClock};
 
 use crate::cases::{Body, Case, Http};
@@ -36,13 +37,17 @@ impl Body {
 }
 
 /// Sends them all, and checks every answer.
-pub(crate) fn fire(runtime: &Runtime, to: SocketAddr, case: &Case, asks: &[Ask]) -> Taken {
+pub(crate) fn fire(runtime: &Runtime, to: SocketAddr, tls: Option<&TlsConnector>, case: &Case, asks: &[Ask]) -> Taken {
     let shares = asks.chunks(asks.len().div_ceil(case.connections));
     match case.http {
         Http::One => runtime.block_on(async {
             let connect = shares.map(async |share| {
                 let heads: Vec<Vec<u8>> = share.iter().map(|ask| head(to, case, ask)).collect();
-                (Raw::connect(to).await, heads)
+                let raw = match tls {
+                    None => Raw::connect(to).await,
+                    Some(tls) => Raw::connect_by(tls, to).await,
+                };
+                (raw, heads)
             });
             let ready = join_all(connect).await;
             let began = SystemClock.monotonic();

@@ -28,6 +28,7 @@ mod raw;
 mod readme;
 mod report;
 mod serve;
+mod tls;
 mod world;
 
 #[expect(dead_code, reason = "the tests use more of it")]

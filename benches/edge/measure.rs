@@ -9,7 +9,7 @@ use crate::cases::{Body, Case, Http, Server, Shown};
 use crate::contenders::{self, Served};
 use crate::process::{Place, Process};
 use crate::world::{Ask, Edge, Setup, Writ};
-use crate::{Options, load};
+use crate::{Options, load, tls};
 
 /// How many requests find out how many there can be.
 const TRIAL: usize = 320;
@@ -135,10 +135,17 @@ impl Bench<'_> {
             }
         };
         let asks = self.asks(case, to, requests);
+        let proven =
+            self.warm.get(&case.who()).and_then(|writ| writ.holder.clone()).filter(|_| case.shown == Shown::Proven);
         let running = self.running(case.server)?;
+        let certificate = match running {
+            Running::Edge(edge) => edge.certificate.as_ref(),
+            Running::Other(_) => None,
+        };
+        let tls = certificate.map(|certificate| tls::connector(certificate, proven.as_deref()));
         let process = &running.served().process;
         let before = process.processor();
-        let mut taken = load::fire(runtime, to, case, &asks);
+        let mut taken = load::fire(runtime, to, tls.as_ref(), case, &asks);
         let processor = process.processor() - before;
         if let Running::Edge(edge) = running {
             edge.authority.forget_shipped();
@@ -161,9 +168,10 @@ impl Bench<'_> {
         };
         let authority = match self.running(case.server) {
             Some(Running::Edge(edge)) => edge.authority.clone(),
-            _ => return (0..requests).map(|_| Ask::new(to, method, &self.token)).collect(),
+            _ => return (0..requests).map(|_| Ask::unproven(method, &self.token)).collect(),
         };
-        let one = |writ: &Writ| Ask::new(to, method, writ);
+        let scheme = if matches!(case.server, Server::Edge(Setup { tls: true, .. })) { "https" } else { "http" };
+        let one = |writ: &Writ| Ask::new(scheme, to, method, writ);
         let mut warm = |make: &dyn Fn() -> Writ| self.warm.entry(case.who()).or_insert_with(make).clone();
         match case.shown {
             Shown::Bearer => {
@@ -173,6 +181,10 @@ impl Bench<'_> {
             Shown::Bound { hops } => {
                 let writ = warm(&|| Writ::bound(&authority).handed_on(hops));
                 (0..requests).map(|_| one(&writ)).collect()
+            }
+            Shown::Proven => {
+                let writ = warm(&|| Writ::bound(&authority));
+                (0..requests).map(|_| Ask::unproven(method, &writ)).collect()
             }
             Shown::NewBearer => (0..requests).map(|_| one(&Writ::bearer(&authority))).collect(),
             Shown::NewBound { hops } => (0..requests).map(|_| one(&Writ::bound(&authority).handed_on(hops))).collect(),

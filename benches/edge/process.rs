@@ -136,8 +136,17 @@ impl Process {
 
     /// Waits until `path` is answered with 200. How long that took since the start; `None` if it never was.
     pub(crate) fn ready(&self, address: SocketAddr, path: &str) -> Option<Duration> {
+        self.until(|| answers(address, path).is_some_and(|answer| answer.starts_with("HTTP/1.1 200")))
+    }
+
+    /// Waits until it can be connected to. How long that took since the start; `None` if it never could.
+    pub(crate) fn listens(&self, address: SocketAddr) -> Option<Duration> {
+        self.until(|| TcpStream::connect(address).is_ok())
+    }
+
+    fn until(&self, condition: impl Fn() -> bool) -> Option<Duration> {
         while since(self.began) < Duration::from_secs(60) {
-            if answers(address, path).is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            if condition() {
                 return Some(since(self.began));
             }
             std::thread::park_timeout(Duration::from_millis(1));

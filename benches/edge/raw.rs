@@ -1,21 +1,36 @@
 //! HTTP/1.1 by hand: a request's bytes out, an answer's bytes in, as little work as it can be.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::net::SocketAddr;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// The longest answer in bytes.
 const ANSWER_BYTES_MAX: usize = 16_384;
 
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
 /// A connection that is kept open.
 pub(crate) struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Box<[u8; ANSWER_BYTES_MAX]>,
 }
 
 impl Raw {
-    pub(crate) async fn connect(to: std::net::SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+    pub(crate) async fn connect(to: SocketAddr) -> Self {
+        Self::over(tcp(to).await)
+    }
+
+    pub(crate) async fn connect_by(tls: &TlsConnector, to: SocketAddr) -> Self {
+        Self::over(tls.connect(ServerName::from(to.ip()), tcp(to).await).await.unwrap())
+    }
+
+    fn over(stream: impl Stream + 'static) -> Self {
+        let stream = Box::new(stream);
         Self { stream, buffer: Box::new([0; ANSWER_BYTES_MAX]) }
     }
 
@@ -35,6 +50,12 @@ impl Raw {
         assert!(answer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(answer));
         answer
     }
+}
+
+async fn tcp(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
 }
 
 fn is_whole(answer: &[u8]) -> bool {

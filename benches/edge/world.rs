@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 use writ::catalog::Service;
 use writ::clock::{Clock as _, SystemClock, Timestamp};
@@ -22,7 +23,7 @@ use writ::vault::CredentialKind;
 use crate::authority::{AUDIENCE, ROOT_KEY_ID, StandIn, TENANT};
 use crate::contenders::Served;
 use crate::process::{Place, Process, command, free_address};
-use crate::random;
+use crate::{random, tls};
 
 /// What is asked for everywhere.
 pub(crate) const PATH: &str = "/notes/notes/7";
@@ -38,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) revocations: u64,
     /// `None`: grants decide.
     pub(crate) policies: Option<usize>,
+    /// And asks clients for the key of their writ.
+    pub(crate) tls: bool,
 }
 
 /// An edge as a process, and its authority.
@@ -46,6 +49,8 @@ pub(crate) struct Edge {
     pub(crate) served: Served,
     /// From the start of the process to the first answer that it is ready, joining included.
     pub(crate) ready: Duration,
+    /// Its certificate, where it has one.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
 }
 
 impl Edge {
@@ -60,13 +65,20 @@ impl Edge {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address();
         let state = dir.path().join("state");
-        let settings =
-            format!("listen = ['{address}']\nbearer = 'accept'\nstate = '{}'\n[limits]\n{limits}\n", state.display());
+        let certified = setup.tls.then(|| tls::certified(dir.path()));
+        let (top, scheme) = if setup.tls { (tls::SETTINGS, "https") } else { ("", "http") };
+        let (table, certificate) = certified.unzip();
+        let settings = format!(
+            "listen = ['{address}']\norigin = '{scheme}://{address}'\nbearer = 'accept'\nstate = '{}'\n{top}{}[limits]\n{limits}\n",
+            state.display(),
+            table.unwrap_or_default()
+        );
         fs::write(dir.path().join("edge.toml"), settings).unwrap();
         let ticket = dir.path().join("ticket");
         fs::write(&ticket, authority.ticket().to_text().expose()).unwrap();
-        let (process, ready) = launched(place, address, dir, &["--ticket", ticket.to_str().unwrap()]);
-        let edge = Self { authority, served: Served { process, http1: address, http2: Some(address) }, ready };
+        let (process, ready) = launched(place, address, scheme, dir, &["--ticket", ticket.to_str().unwrap()]);
+        let served = Served { process, http1: address, http2: Some(address) };
+        let edge = Self { authority, served, ready, certificate };
         let known = format!("the edge knows {} revocations", setup.revocations);
         background.block_on(crate::eventually(&known, || edge.authority.is_known()));
         edge
@@ -76,18 +88,25 @@ impl Edge {
     pub(crate) fn restarted(mut self, place: Place) -> Self {
         let Served { process, http1, http2 } = self.served;
         let dir = process.ended().unwrap();
-        let (process, ready) = launched(place, http1, dir, &[]);
+        let (process, ready) = launched(place, http1, "http", dir, &[]);
         self.served = Served { process, http1, http2 };
         self.ready = ready;
         self
     }
 }
 
-fn launched(place: Place, address: SocketAddr, dir: tempfile::TempDir, args: &[&str]) -> (Process, Duration) {
+fn launched(
+    place: Place,
+    address: SocketAddr,
+    scheme: &str,
+    dir: tempfile::TempDir,
+    args: &[&str],
+) -> (Process, Duration) {
     let mut command = command(place, env!("CARGO_BIN_EXE_writ"));
     command.args(["edge", "--log", "warn", "--config"]).arg(dir.path().join("edge.toml")).args(args);
     let process = Process::start(command, dir);
-    let ready = process.ready(address, "/.writ/readyz");
+    // Over TLS it is asked nothing: that it has a lease is seen when it follows its authority.
+    let ready = if scheme == "http" { process.ready(address, "/.writ/readyz") } else { process.listens(address) };
     let ready = ready.unwrap_or_else(|| panic!("the edge does not become ready:\n{}", process.log()));
     (process, ready)
 }
@@ -115,7 +134,7 @@ fn policies(count: usize) -> String {
 #[derive(Clone)]
 pub(crate) struct Writ {
     pub(crate) token: RawToken,
-    holder: Option<Arc<KeyPair>>,
+    pub(crate) holder: Option<Arc<KeyPair>>,
 }
 
 impl Writ {
@@ -181,15 +200,18 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    pub(crate) fn new(to: SocketAddr, method: &'static str, writ: &Writ) -> Self {
+    pub(crate) fn new(scheme: &str, to: SocketAddr, method: &'static str, writ: &Writ) -> Self {
         let text = writ.token.text();
-        let Some(holder) = &writ.holder else {
-            return Self { method, authorization: format!("Bearer {text}"), proof: "x".repeat(520) };
-        };
-        let url = format!("http://{to}{PATH}");
+        let Some(holder) = &writ.holder else { return Self::unproven(method, writ) };
+        let url = format!("{scheme}://{to}{PATH}");
         let proven = ProvenRequest { method, url: &url, query: None, body_sha256: None };
         let (digest, now) = (writ.token.digest(), SystemClock.now());
         let proof = proof::make(holder, &proven, Some(digest), ProofCovers::default(), None, &random(), now);
         Self { method, authorization: format!("DPoP {text}"), proof }
+    }
+
+    /// Of a bearer writ, or of one whose key the connection proves.
+    pub(crate) fn unproven(method: &'static str, writ: &Writ) -> Self {
+        Self { method, authorization: format!("Bearer {}", writ.token.text()), proof: "x".repeat(520) }
     }
 }
