@@ -49,6 +49,20 @@ macro_rules! text_form {
 }
 pub(crate) use text_form;
 
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) struct Hex<'b>(pub(crate) &'b [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for bytes in self.0.chunks(32) {
+            let digits = &mut [0; 64][..2 * bytes.len()];
+            hex::encode_to_slice(bytes, digits).map_err(|_| fmt::Error)?;
+            f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)?;
+        }
+        Ok(())
+    }
+}
+
 macro_rules! names {
     ($($(#[$doc:meta])* $type:ident, $kind:literal;)*) => {$(
         $(#[$doc])*
@@ -118,7 +132,7 @@ macro_rules! ids {
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
+                fmt::Display::fmt(&Hex(&self.0), f)
             }
         }
 

@@ -314,6 +314,27 @@ pub struct AuditShipment {
     pub checkpoint: Option<Checkpoint>,
 }
 
+impl AuditShipment {
+    /// The text of a shipment, made of each record's own text: nothing is read or written anew.
+    pub fn text_of<'r>(
+        records: impl Iterator<Item = &'r [u8]> + Clone,
+        checkpoint: &Checkpoint,
+    ) -> serde_json::Result<Vec<u8>> {
+        let room = records.clone().map(|record| record.len() + 1).sum::<usize>() + 1024;
+        let mut text = Vec::with_capacity(room);
+        text.extend_from_slice(br#"{"records":["#);
+        for record in records {
+            text.extend_from_slice(record);
+            text.push(b',');
+        }
+        text.pop_if(|last| *last == b',');
+        text.extend_from_slice(br#"],"checkpoint":"#);
+        serde_json::to_writer(&mut text, checkpoint)?;
+        text.push(b'}');
+        Ok(text)
+    }
+}
+
 /// The answer to [`AuditShipment`]: everything up to this head is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -390,6 +411,7 @@ fn signed_text(proof: ProofId, status: u16, body: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Actor, Change, Event, Source};
 
     fn ticket() -> JoinTicketText {
         JoinTicketText {
@@ -409,6 +431,29 @@ mod tests {
         assert!(!format!("{again:?}").contains("s3cret"));
         for bad in ["", "writ-join-", "writ-join-e30", &text.expose()[1..]] {
             assert!(JoinTicketText::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_shipment_of_written_records_is_the_shipment_of_the_records() {
+        let (source, at) = (Source::Authority, Timestamp::from_secs(7));
+        let checkpoint = Checkpoint::sign(source.clone(), Head::empty(), at, &KeyPair::from_seed(&[1; 32]));
+        let (mut head, mut records, mut lines) = (Head::empty(), Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let text = AuditShipment::text_of(lines.iter().map(Vec::as_slice), &checkpoint).unwrap();
+            let shipment = AuditShipment { records: records.clone(), checkpoint: Some(checkpoint.clone()) };
+            assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&shipment).unwrap());
+            let event = Event::Change(Change {
+                actor: Actor::Authority,
+                action: "test".into(),
+                object: "],\"".into(),
+                tenant: None,
+                detail: serde_json::Map::new(),
+            });
+            let mut line = Vec::new();
+            records.push(Record::after(&head, source.clone(), at, &event));
+            head = Record::write_after(&head, &source, at, &event.json(), &mut line);
+            lines.push(line);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The hash chain: each record names the one before it, so that a change, a gap or a reordering is visible.
 
 use std::fmt;
+use std::io::Write as _;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::audit::event::Event;
 use crate::clock::Timestamp;
-use crate::id::{EdgeName, text_form};
+use crate::id::{EdgeName, Hex, text_form};
 use crate::key::{KeyPair, PublicKey, sha256};
 
 /// Who writes a chain.
@@ -128,8 +129,22 @@ impl Record {
     /// The record of an event's [text](Event::text) that follows `head`.
     pub fn of_text(head: &Head, source: Source, at: Timestamp, event: Box<RawValue>) -> Self {
         let seq = head.seq.saturating_add(1);
-        let hash = hashed(&source, seq, at, &head.hash, event.get());
+        let hash = hashed(&source, seq, at, &head.hash, event.get().as_bytes());
         Self { source, seq, at, event, previous: head.hash.clone(), hash }
+    }
+
+    /// Appends to `out` the JSON text of the record that follows `head`, and answers where the chain then ends: what
+    /// serde writes of [`Record::after`], without a record being made.
+    pub fn write_after(head: &Head, source: &Source, at: Timestamp, event: &[u8], out: &mut Vec<u8>) -> Head {
+        let seq = head.seq.saturating_add(1);
+        let hash = hashed(source, seq, at, &head.hash, event);
+        // Writing to memory does not fail. `previous` may be another's text, and is escaped; the rest has nothing to escape.
+        let _ = write!(out, r#"{{"source":"{source}","seq":{seq},"at":{},"event":"#, at.millis());
+        out.extend_from_slice(event);
+        out.extend_from_slice(br#","previous":"#);
+        let _ = serde_json::to_writer(&mut *out, &head.hash);
+        let _ = write!(out, r#","hash":"{hash}"}}"#);
+        Head { seq, hash }
     }
 
     /// The head of a chain that ends here.
@@ -150,7 +165,7 @@ impl Record {
     pub fn is_whole(&self) -> Result<(), ChainError> {
         // The form of `previous` first: with a line break in it, two records would have one hashed text.
         let whole = is_hash(&self.previous)
-            && *hashed(&self.source, self.seq, self.at, &self.previous, self.event.get()) == *self.hash;
+            && *hashed(&self.source, self.seq, self.at, &self.previous, self.event.get().as_bytes()) == *self.hash;
         if whole { Ok(()) } else { Err(ChainError::Changed(self.seq)) }
     }
 
@@ -161,9 +176,12 @@ impl Record {
 }
 
 /// The hash of a record in hexadecimal: SHA-256 over six lines, of which only the last may hold a line break.
-fn hashed(source: &Source, seq: u64, at: Timestamp, previous: &str, event: &str) -> Box<str> {
-    let text = format!("writ audit record v1\n{source}\n{seq}\n{}\n{previous}\n{event}", at.millis());
-    hex::encode(sha256(text.as_bytes())).into()
+fn hashed(source: &Source, seq: u64, at: Timestamp, previous: &str, event: &[u8]) -> Box<str> {
+    let mut text = Vec::with_capacity(256 + event.len());
+    // Writing to memory does not fail.
+    let _ = write!(text, "writ audit record v1\n{source}\n{seq}\n{}\n{previous}\n", at.millis());
+    text.extend_from_slice(event);
+    Hex(&sha256(&text)).to_string().into()
 }
 
 /// 64 lower-case hexadecimal digits.
@@ -286,7 +304,7 @@ mod tests {
         let moved = Record {
             previous: format!("{previous}\n1").into(),
             event: RawValue::from_string(event.clone()).unwrap(),
-            hash: hashed(&honest.source, 1, honest.at, &format!("{previous}\n1"), &event),
+            hash: hashed(&honest.source, 1, honest.at, &format!("{previous}\n1"), event.as_bytes()),
             ..honest
         };
         assert_eq!(moved.is_whole(), Err(ChainError::Changed(1)));
@@ -311,6 +329,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_record_is_written_in_one_way(object: String, seq in 0..u64::MAX, hash in "[0-9a-f]{64}|.{0,9}", at: i64) {
+            let (head, at) = (Head { seq, hash: hash.into() }, Timestamp::from_millis(at));
+            for source in [Source::Authority, Source::Edge("edge-1".parse().unwrap())] {
+                let record = Record::after(&head, source.clone(), at, &change(&object));
+                let mut line = Vec::new();
+                let end = Record::write_after(&head, &source, at, &change(&object).json(), &mut line);
+                prop_assert_eq!(String::from_utf8(line).unwrap(), serde_json::to_string(&record).unwrap());
+                prop_assert_eq!(end, record.head());
+            }
+        }
+
         #[test]
         fn any_changed_byte_of_a_record_is_found(object: String, place: prop::sample::Index, xor in 1_u8..=255) {
             let honest = record(&object);

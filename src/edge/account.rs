@@ -10,7 +10,7 @@ use crate::clock::{Clock, Monotonic};
 use crate::edge::chains::Known;
 use crate::edge::denial::Denial;
 use crate::edge::journal::Journal;
-use crate::id::{ApprovalId, CredentialName, RequestId};
+use crate::id::{ApprovalId, CredentialName, Hex, RequestId};
 use crate::policy::Decided;
 use crate::revocation::Loan;
 use crate::token::Capability;
@@ -97,7 +97,7 @@ impl Account {
             revocation_seq: self.seq,
             proof: self
                 .proof
-                .map(|proof| UsedProof { id: hex::encode(proof.id.0).into(), until: proof.replayable_until }),
+                .map(|proof| UsedProof { id: Hex(&proof.id.0).to_string().into(), until: proof.replayable_until }),
             by_connection: self.by_connection,
             client: Some(self.client.ip().to_string().into()),
         }))

@@ -32,14 +32,14 @@ use crate::policy::{Approved, Asked, DenialReason, Denied, Facts, InvalidAsked, 
 use crate::revocation::LiveToken;
 use crate::token::proof::{self, NonceRule, ProofError, ProvenRequest};
 use crate::token::verify::current;
-use crate::token::{Capability, Chain, HeldToken, Operation, Operations, RawToken, Value, VerifiedToken};
+use crate::token::{Capability, Chain, HeldToken, Operation, Operations, ShownToken, Value, VerifiedToken};
 
 /// A request that is allowed, and all that is needed to forward it.
 pub(super) struct Admitted {
     pub(super) permit: Permit,
     /// What it will take of limits; `None` where none counts it.
     pub(super) reserved: Option<Reserved>,
-    pub(super) token: RawToken,
+    pub(super) token: ShownToken,
     pub(super) listed: Arc<Listed>,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
@@ -60,7 +60,7 @@ pub(super) enum Arriving {
 struct Entered {
     live: LiveToken,
     settings: Arc<KnownSettings>,
-    token: RawToken,
+    token: ShownToken,
     target: Target,
     parts: Parts,
     body: Arriving,
@@ -72,7 +72,7 @@ type Used = Vec<(Box<str>, Value)>;
 /// What is decided about: all of a request but what is looked up for it.
 struct Coming {
     held: HeldToken,
-    token: RawToken,
+    token: ShownToken,
     target: Target,
     method: Method,
     headers: HeaderMap,
@@ -413,7 +413,7 @@ impl Door {
     }
 
     /// The token, from the one place where it may stand.
-    fn presented(&self, headers: &HeaderMap) -> Result<(Scheme, RawToken), Denial> {
+    fn presented(&self, headers: &HeaderMap) -> Result<(Scheme, ShownToken), Denial> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or_else(Denial::no_token)?;
         if values.next().is_some() {
@@ -428,13 +428,13 @@ impl Door {
         } else {
             return Err(Denial::no_token());
         };
-        Ok((scheme, RawToken::parse(text, self.chains.limits())?))
+        Ok((scheme, ShownToken::new(text, self.chains.limits())?))
     }
 
     /// Signatures, profile, holders, and whether it counts here and now.
     fn verified(
         &self,
-        token: &RawToken,
+        token: &ShownToken,
         settings: &KnownSettings,
         now: Timestamp,
         account: &mut Account,

@@ -18,7 +18,7 @@ use crate::edge::inject::forwarded;
 use crate::id::{ApprovalId, EdgeName, RequestId};
 use crate::policy::asked::{Header, Parts};
 use crate::policy::{Approval, ApprovalState, Approved, Asked, Asker, Demand, Expected, InvalidAsked};
-use crate::token::{Chain, Operation, RawToken};
+use crate::token::{Chain, Operation, ShownToken};
 use crate::wire::{AskRequest, RedeemRequest, Standing, StandingRequest, refusal};
 
 /// Carries the handle of an approval. Never forwarded.
@@ -79,7 +79,7 @@ fn wait_of(preference: &str) -> Option<Option<u64>> {
 #[derive(Debug)]
 pub struct Asking<'a> {
     /// The token it came with.
-    pub token: &'a RawToken,
+    pub token: &'a ShownToken,
     /// Its chain.
     pub chain: &'a Chain,
     /// The request.

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::audit::event::{Told, Who};
-use crate::token::{Chain, Limits, RawToken, RootKeys, TokenDigest, TokenError, verify};
+use crate::token::{Chain, Limits, RootKeys, ShownToken, TokenDigest, TokenError, verify};
 
 /// A bounded memory of verified chains. What was not asked for lately makes room.
 #[derive(Debug)]
@@ -46,13 +46,14 @@ impl Chains {
         &self.limits
     }
 
-    /// The chain of `raw`: remembered, or verified now and then remembered. A token that does not verify is not remembered.
-    pub(super) fn verified(&self, raw: &RawToken, keys: &RootKeys) -> Result<Arc<Known>, TokenError> {
-        let digest = raw.digest();
+    /// The chain of `shown`: remembered, or verified now and then remembered. A token that does not verify is not remembered.
+    pub(super) fn verified(&self, shown: &ShownToken, keys: &RootKeys) -> Result<Arc<Known>, TokenError> {
+        let digest = shown.digest();
         if let Some(known) = self.known(digest) {
             return Ok(known);
         }
-        let known = Arc::new(Known { chain: Arc::new(verify(raw, keys, &self.limits)?), told: OnceLock::new() });
+        let chain = verify(&shown.clone().read()?, keys, &self.limits)?;
+        let known = Arc::new(Known { chain: Arc::new(chain), told: OnceLock::new() });
         self.remember(digest, known.clone());
         Ok(known)
     }

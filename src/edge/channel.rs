@@ -92,6 +92,18 @@ impl Channel {
         Q: Serialize + Sync,
         A: DeserializeOwned,
     {
+        // Zeroed when dropped would be better, but the HTTP client keeps a copy anyway; a lend request holds a token, no secret.
+        let message = serde_json::to_vec(message).map_err(ChannelError::Form)?;
+        self.call_with(path, message.into(), timeout).await
+    }
+
+    /// The same with a message that is written already.
+    pub async fn call_with<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        message: Bytes,
+        timeout: Duration,
+    ) -> Result<A, ChannelError> {
         let preferred = self.preferred.load(Ordering::Relaxed);
         let authority = self.authorities.get(preferred).ok_or(ChannelError::NoAuthority)?;
         let answer = self.exchange(authority, path, message, timeout).await;
@@ -108,19 +120,13 @@ impl Channel {
         self.authorities.len()
     }
 
-    async fn exchange<Q, A>(
+    async fn exchange<A: DeserializeOwned>(
         &self,
         authority: &AuthorityClient,
         path: &str,
-        message: &Q,
+        body: Bytes,
         timeout: Duration,
-    ) -> Result<A, ChannelError>
-    where
-        Q: Serialize + Sync,
-        A: DeserializeOwned,
-    {
-        // Zeroed when dropped would be better, but the HTTP client keeps a copy anyway; a lend request holds a token, no secret.
-        let body = Bytes::from(serde_json::to_vec(message).map_err(ChannelError::Form)?);
+    ) -> Result<A, ChannelError> {
         let (proof, id) = self.prove(path, &body)?;
         let mut headers = HeaderMap::new();
         headers.insert("dpop", proof);

@@ -1,7 +1,9 @@
 //! Where a request comes in and its answer goes out. Whatever happens in between, there is one of each, and a record.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use aws_lc_rs::error::Unspecified;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -63,11 +65,10 @@ impl Door {
             READYZ => return own(StatusCode::SERVICE_UNAVAILABLE, "no lease\n"),
             _ => {}
         }
-        let Ok(bytes) = crate::edge::random() else {
+        let Ok(id) = fresh_id() else {
             // Without an id there is no record, and without a record there is no answer but this.
             return own(StatusCode::SERVICE_UNAVAILABLE, "no randomness\n");
         };
-        let id = RequestId::from_bytes(bytes);
         let account = Account::new(id, request.method().as_str(), peer.address);
         let under_way = (peer.visitor.asks(), self.turns.clone().try_acquire_owned().ok());
         let answered = match request.uri().path() {
@@ -108,7 +109,7 @@ impl Door {
                 let event = account.allowed(admitted.permit.capabilities());
                 // Begun first: should the caller go away while the disk works, the decision still gets its outcome.
                 let ending = Ending::new(id, self.journal.clone(), self.clock.clone());
-                if let Err(error) = self.journal.append(&event).await {
+                if let Err(error) = self.journal.append_together(&event).await {
                     ending.discard();
                     return Err(error.into());
                 }
@@ -152,7 +153,7 @@ impl Door {
 
     async fn record_denial(&self, id: RequestId, account: Account, denial: &Denial) {
         self.metrics.decided("denied", denial.reason());
-        if let Err(error) = self.journal.append(&account.denied(denial)).await {
+        if let Err(error) = self.journal.append_together(&account.denied(denial)).await {
             tracing::error!(request = %id, %error, "a denial was not recorded");
         }
     }
@@ -161,6 +162,24 @@ impl Door {
         let [nonce, _] = self.nonces.as_ref()?.at(self.clock.now());
         Some(nonce)
     }
+}
+
+/// How many ids a thread makes at once.
+const IDS: usize = 32;
+
+thread_local! {
+    static FRESH: RefCell<Vec<RequestId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An id that no other request has. It is no secret, so random bytes are taken for many at once.
+fn fresh_id() -> Result<RequestId, Unspecified> {
+    FRESH.with_borrow_mut(|fresh| {
+        if fresh.is_empty() {
+            let bytes = crate::edge::random::<{ 16 * IDS }>()?;
+            fresh.extend(bytes.as_chunks::<16>().0.iter().copied().map(RequestId::from_bytes));
+        }
+        fresh.pop().ok_or(Unspecified)
+    })
 }
 
 fn own(status: StatusCode, text: &'static str) -> Response<AnswerBody> {

@@ -336,8 +336,10 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let colon = memchr::memchr(b':', line).ok_or(Refusal::Field)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
-    let printable = |byte: &u8| *byte >= b' ' && *byte != 0x7f || *byte == b'\t';
-    if name.is_empty() || !name.iter().copied().all(is_token) || !value.iter().all(printable) {
+    let control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
+    // To its end whatever it finds: so the compiler looks at many bytes at once, and tokens are long.
+    let controls = value.iter().fold(false, |found, byte| found | control(byte));
+    if name.is_empty() || !name.iter().copied().all(is_token) || controls {
         return Err(Refusal::Field);
     }
     Ok((name, value))

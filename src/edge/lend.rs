@@ -11,7 +11,7 @@ use crate::clock::{Clock, Monotonic};
 use crate::edge::channel::{Channel, ChannelError};
 use crate::id::{RequestId, ServiceName, Subject, TenantName};
 use crate::revocation::{Borrowed, Loan};
-use crate::token::{Chain, RawToken};
+use crate::token::{Chain, ShownToken};
 use crate::vault::Lent;
 use crate::wire::refusal::{NO_CREDENTIAL, WRIT_REFUSED};
 use crate::wire::{LendReply, LendRequest};
@@ -118,7 +118,7 @@ impl Lender {
     /// Touch it only once the permit is cleared: being lent says nothing about revocation.
     pub async fn lend(
         &self,
-        token: &RawToken,
+        token: &ShownToken,
         chain: &Chain,
         service: &ServiceName,
         request: RequestId,

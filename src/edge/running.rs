@@ -159,7 +159,7 @@ impl Bound {
 
         let page = page(measured, knowledge.clone());
         let metrics = metrics.map(|listener| MetricsServer::start(listener, page));
-        let workers = Workers::start(config.threads, &dialer).map_err(StartError::Threads)?;
+        let workers = Workers::start(config.threads, &dialer, journal.before_waiting()).map_err(StartError::Threads)?;
         let stop = CancellationToken::new();
         let places = Places::new(config.limits.connections_max);
         let mut servers = JoinSet::new();

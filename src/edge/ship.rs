@@ -24,7 +24,7 @@ pub struct ShipLimits {
     pub bytes_max: usize,
     /// How long the authority may take.
     pub timeout: Duration,
-    /// How long records gather before they are shipped together.
+    /// How long records gather before they are shipped together, unless there is a full shipment.
     pub gather: Duration,
     /// The longest pause after a failure.
     pub pause_max: Duration,
@@ -33,8 +33,8 @@ pub struct ShipLimits {
 impl Default for ShipLimits {
     fn default() -> Self {
         Self {
-            records_max: 500,
-            bytes_max: 1 << 20,
+            records_max: 4_000,
+            bytes_max: 2 << 20,
             timeout: Duration::from_secs(10),
             gather: Duration::from_millis(500),
             pause_max: Duration::from_secs(5),
@@ -43,6 +43,8 @@ impl Default for ShipLimits {
 }
 
 const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How often it is looked meanwhile whether there is a full shipment.
+const GATHER_STEPS: u32 = 10;
 
 /// Why shipping has ended for good. The journal keeps every record; once it is full, the edge refuses every call.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +61,12 @@ pub enum ShipStopped {
 }
 
 enum Shipped {
+    /// There was nothing.
+    Nothing,
+    /// All there was.
     All,
-    More,
+    /// As much as fits into a shipment.
+    Full,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -108,13 +114,13 @@ impl Shipper {
         loop {
             heads.mark_unchanged();
             match self.ship_next().await {
-                Ok(Shipped::More) => pause = PAUSE_MIN,
-                Ok(Shipped::All) => {
+                Ok(Shipped::Full) => pause = PAUSE_MIN,
+                Ok(shipped) => {
                     pause = PAUSE_MIN;
-                    if heads.changed().await.is_err() {
+                    if matches!(shipped, Shipped::Nothing) && heads.changed().await.is_err() {
                         return ShipStopped::Journal(JournalError::Stopped);
                     }
-                    tokio::time::sleep(self.limits.gather).await;
+                    self.gather().await;
                 }
                 Err(error @ (ShipError::Channel(_) | ShipError::Disk(_))) => {
                     tracing::warn!(%error, unshipped_bytes = self.journal.unshipped_bytes(), "audit records wait for the authority");
@@ -129,31 +135,43 @@ impl Shipper {
         }
     }
 
+    /// Waits for others to be shipped with, until there is a full shipment.
+    async fn gather(&self) {
+        for _ in 0..GATHER_STEPS {
+            if self.journal.unshipped_bytes() >= self.limits.bytes_max as u64 {
+                return;
+            }
+            tokio::time::sleep(self.limits.gather / GATHER_STEPS).await;
+        }
+    }
+
     /// Ships what there is, once: for an edge that is about to end.
     pub async fn flush(&self) -> Result<(), ShipStopped> {
         loop {
             match self.ship_next().await {
-                Ok(Shipped::More) => {}
+                Ok(Shipped::All | Shipped::Full) => {}
                 // Unshipped records wait in the journal for the next start.
-                Ok(Shipped::All) | Err(ShipError::Channel(_) | ShipError::Disk(_)) => return Ok(()),
+                Ok(Shipped::Nothing) | Err(ShipError::Channel(_) | ShipError::Disk(_)) => return Ok(()),
                 Err(ShipError::Stopped(stopped)) => return Err(stopped),
             }
         }
     }
 
     async fn ship_next(&self) -> Result<Shipped, ShipError> {
-        let records = self.journal.next_batch(self.limits.records_max, self.limits.bytes_max).await?;
-        let Some(head) = records.last().map(|record| record.head()) else { return Ok(Shipped::All) };
+        let ShipLimits { records_max, bytes_max, timeout, .. } = self.limits;
+        let batch = self.journal.next_batch(records_max, bytes_max).await?;
+        let Some(head) = batch.head().cloned() else { return Ok(Shipped::Nothing) };
         let checkpoint = Checkpoint::sign(self.source.clone(), head.clone(), self.clock.now(), self.channel.key());
-        let shipment = AuditShipment { records, checkpoint: Some(checkpoint) };
-        let receipt: AuditReceipt = self.channel.call(AUDIT_PATH, &shipment, self.limits.timeout).await?;
+        let shipment = AuditShipment::text_of(batch.texts().iter().map(|text| &**text), &checkpoint);
+        let shipment = shipment.map_err(|error| ShipError::Channel(ChannelError::Form(error)))?;
+        let receipt: AuditReceipt = self.channel.call_with(AUDIT_PATH, shipment.into(), timeout).await?;
         if receipt.head.seq < head.seq {
             let detail = format!("it says that it has {} of {} records", receipt.head.seq, head.seq);
             return Err(ShipError::Stopped(ShipStopped::Conflict(detail.into())));
         }
         // What it has beyond this shipment came by one whose answer was lost.
         self.journal.shipped(receipt.head).await?;
-        Ok(Shipped::More)
+        Ok(if batch.is_full(records_max, bytes_max) { Shipped::Full } else { Shipped::All })
     }
 }
 

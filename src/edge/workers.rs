@@ -35,10 +35,17 @@ pub(super) struct Worker {
 pub(super) struct Seat(Arc<Worker>);
 
 impl Workers {
-    /// Starts `count` threads, or as many as there are processors.
-    pub(super) fn start(count: Option<usize>, dialer: &Dialer) -> io::Result<Self> {
+    /// Starts `count` threads, or as many as there are processors. Each calls `before_waiting` when it has nothing else to do.
+    pub(super) fn start(
+        count: Option<usize>,
+        dialer: &Dialer,
+        before_waiting: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let count = count.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok).unwrap_or(1);
-        (0..count.max(1)).map(|_| Thread::start(dialer.clone())).collect::<io::Result<_>>().map(Self)
+        (0..count.max(1))
+            .map(|_| Thread::start(dialer.clone(), before_waiting.clone()))
+            .collect::<io::Result<_>>()
+            .map(Self)
     }
 
     /// To be handed to every listener.
@@ -48,8 +55,8 @@ impl Workers {
 }
 
 impl Thread {
-    fn start(dialer: Dialer) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn start(dialer: Dialer, before_waiting: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_waiting).build()?;
         let (stop, handle) = (CancellationToken::new(), runtime.handle().clone());
         let stopped = stop.clone();
         let serve = move || {

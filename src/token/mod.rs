@@ -28,6 +28,6 @@ pub use chain::{Chain, Hop, VerifiedToken};
 pub use limits::Limits;
 pub use operation::{Argument, Operation, Operations};
 pub use proof::HeldToken;
-pub use raw::{RawToken, TokenDigest};
+pub use raw::{RawToken, ShownToken, TokenDigest};
 pub use value::{Decimal, List, Value};
 pub use verify::{RootKeys, TokenError, verify};

@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::id::Hex;
 use crate::key::sha256;
 use crate::token::limits::Limits;
 use crate::token::verify::TokenError;
@@ -15,30 +16,23 @@ use crate::token::verify::TokenError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenDigest(pub [u8; 32]);
 
-/// A token's text, within the size limit and strictly base64url without padding. Its signatures are unchecked.
+/// A token's text as somebody shows it, within the size limit and not read: enough to know a token again.
 #[derive(Clone)]
-pub struct RawToken {
+pub struct ShownToken {
     text: Box<str>,
-    bytes: Box<[u8]>,
     digest: TokenDigest,
 }
 
-impl RawToken {
+impl ShownToken {
     /// Takes a token's text in.
-    pub fn parse(text: &str, limits: &Limits) -> Result<Self, TokenError> {
+    pub fn new(text: &str, limits: &Limits) -> Result<Self, TokenError> {
         if text.len() > limits.text_bytes_max {
             return Err(TokenError::TooLarge("text bytes"));
         }
-        // The engine refuses padding, whitespace and set trailing bits: each byte string has one text.
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed("not base64url without padding"))?;
-        Ok(Self { digest: TokenDigest(sha256(text.as_bytes())), text: text.into(), bytes: bytes.into() })
+        Ok(Self { digest: TokenDigest(sha256(text.as_bytes())), text: text.into() })
     }
 
-    pub(super) fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, TokenError> {
-        Self::parse(&URL_SAFE_NO_PAD.encode(bytes), limits)
-    }
-
-    /// The text, to be sent to an edge. A bearer writ is a secret: do not log it.
+    /// The text. A bearer writ is a secret: do not log it.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -46,6 +40,53 @@ impl RawToken {
     /// SHA-256 of the text.
     pub const fn digest(&self) -> TokenDigest {
         self.digest
+    }
+
+    /// Reads the text.
+    pub fn read(self) -> Result<RawToken, TokenError> {
+        // The engine refuses padding, whitespace and set trailing bits: each byte string has one text.
+        let bytes = URL_SAFE_NO_PAD.decode(&*self.text);
+        let bytes = bytes.map_err(|_| TokenError::Malformed("not base64url without padding"))?;
+        Ok(RawToken { shown: self, bytes: bytes.into() })
+    }
+}
+
+impl fmt::Debug for ShownToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShownToken(sha256:{})", Hex(&self.digest.0))
+    }
+}
+
+/// A token's text, within the size limit and strictly base64url without padding. Its signatures are unchecked.
+#[derive(Clone)]
+pub struct RawToken {
+    shown: ShownToken,
+    bytes: Box<[u8]>,
+}
+
+impl RawToken {
+    /// Takes a token's text in.
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, TokenError> {
+        ShownToken::new(text, limits)?.read()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8], limits: &Limits) -> Result<Self, TokenError> {
+        Self::parse(&URL_SAFE_NO_PAD.encode(bytes), limits)
+    }
+
+    /// The token as an edge sees it that may know it already.
+    pub const fn shown(&self) -> &ShownToken {
+        &self.shown
+    }
+
+    /// The text, to be sent to an edge. A bearer writ is a secret: do not log it.
+    pub fn text(&self) -> &str {
+        &self.shown.text
+    }
+
+    /// SHA-256 of the text.
+    pub const fn digest(&self) -> TokenDigest {
+        self.shown.digest
     }
 
     /// The decoded bytes.
@@ -56,7 +97,7 @@ impl RawToken {
 
 impl fmt::Debug for RawToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawToken(sha256:{})", hex::encode(self.digest.0))
+        write!(f, "RawToken(sha256:{})", Hex(&self.digest().0))
     }
 }
 

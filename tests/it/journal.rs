@@ -107,7 +107,7 @@ async fn a_killed_edge_loses_nothing_that_it_answered_for() {
         assert!(found.used_proofs.len() as u64 >= decided);
         end = found.head.seq;
 
-        let records = journal.next_batch(usize::MAX, usize::MAX).await.unwrap();
+        let records = journal.next_batch(usize::MAX, usize::MAX).await.unwrap().records().unwrap();
         let mut checker = Checker::new(source(), Head::empty(), &[], &[]);
         records.iter().for_each(|record| checker.push(record));
         let report = checker.finish();

@@ -24,15 +24,16 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 use crate::audit::event::UsedProof;
-use crate::audit::{ChainError, Event, Finish, Head, Outcome, Record, Source};
+use crate::audit::{ChainError, Event, Finish, Head, Outcome, Source};
 use crate::clock::Clock;
 pub use crate::config::journal::{Durability, JournalSettings as Settings};
 use crate::edge::journal::queue::{Queue, Waiting};
 use crate::edge::journal::recent::Recent;
 use crate::edge::journal::recover::Notes;
 use crate::edge::journal::segment::{Disk, Segment};
+pub use crate::edge::journal::ship::Batch;
 use crate::edge::journal::ship::Shipping;
-use crate::edge::journal::writer::{Desk, Writer};
+use crate::edge::journal::writer::{Desk, When, Writer};
 use crate::id::RequestId;
 
 /// The journal of one edge. Cheap to clone; the last one dropped writes what is queued and unlocks the directory.
@@ -228,14 +229,34 @@ impl Journal {
     ///
     /// A caller that goes away meanwhile does not take its record back.
     pub async fn append(&self, event: &Event) -> Result<Head, JournalError> {
+        self.put(event, When::Now).await
+    }
+
+    /// The same, with what others append before this thread [waits](Self::before_waiting): one write for all of them.
+    pub async fn append_together(&self, event: &Event) -> Result<Head, JournalError> {
+        self.put(event, When::Together).await
+    }
+
+    async fn put(&self, event: &Event, when: When) -> Result<Head, JournalError> {
         let (reply, written) = oneshot::channel();
-        self.0.desk.put(Waiting::new(event, Some(reply))?)?;
+        self.0.desk.put(Waiting::new(event, Some(reply))?, when)?;
         written.await.unwrap_or(Err(JournalError::Stopped))
     }
 
     /// Writes `event` as one of the next records, without waiting: for the outcome of a call whose handler is dropped.
     pub fn submit(&self, event: &Event) -> Result<(), JournalError> {
-        self.0.desk.put(Waiting::new(event, None)?)
+        self.0.desk.put(Waiting::new(event, None)?, When::Later)
+    }
+
+    /// What a thread that appends together calls whenever it has nothing else to do. Where it is not called, the journal's own
+    /// thread writes a few milliseconds later. It does not keep the journal open.
+    pub fn before_waiting(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        let desk = Arc::downgrade(&self.0.desk);
+        move || {
+            if let Some(desk) = desk.upgrade() {
+                desk.write_awaited();
+            }
+        }
     }
 
     /// Where the chain ends, and a way to wait until it grows.
@@ -251,7 +272,7 @@ impl Journal {
     /// The next records that no authority has taken: up to `records_max` and about `bytes_max`, at least one if there is any.
     ///
     /// The disk has them before they are returned, so no power cut takes back what the authority has seen.
-    pub async fn next_batch(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>, JournalError> {
+    pub async fn next_batch(&self, records_max: usize, bytes_max: usize) -> Result<Batch, JournalError> {
         let (desk, shared) = (Arc::clone(&self.0.desk), Arc::clone(&self.0.shared));
         blocking(move || {
             // What lingers is shipped too: an edge that ends has no later batch.
@@ -286,6 +307,9 @@ impl Drop for Owner {
         if let Some(thread) = self.thread.take() {
             // One that panicked has nothing more to say: whoever waited for it got `Stopped`.
             let _ = thread.join();
+        }
+        if let Err(error) = self.shared.note_shipped() {
+            tracing::warn!(%error, "what the authority has of the journal was not noted: it is shipped once more");
         }
     }
 }

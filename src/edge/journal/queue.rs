@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::audit::{Event, Head};
@@ -19,7 +18,8 @@ const LINGER: Duration = Duration::from_millis(5);
 
 /// One event on its way to the disk.
 pub(super) struct Waiting {
-    pub(super) text: Box<RawValue>,
+    /// Its JSON text.
+    pub(super) text: Vec<u8>,
     pub(super) note: Note,
     pub(super) room: Room,
     pub(super) reply: Option<oneshot::Sender<Result<Head, JournalError>>>,
@@ -49,8 +49,8 @@ impl Waiting {
         event: &Event,
         reply: Option<oneshot::Sender<Result<Head, JournalError>>>,
     ) -> Result<Self, JournalError> {
-        let text = event.text();
-        if text.get().len() > Event::TEXT_BYTES_MAX {
+        let text = event.json();
+        if text.len() > Event::TEXT_BYTES_MAX {
             return Err(JournalError::TooLong);
         }
         let room = match event {
@@ -76,6 +76,8 @@ pub(super) struct Queue {
 
 struct Pending {
     waiting: VecDeque<Waiting>,
+    /// For how many of them somebody waits.
+    awaited: usize,
     closed: bool,
     /// What waits is to be written by the thread, now.
     urgent: bool,
@@ -83,19 +85,14 @@ struct Pending {
     lingering: bool,
 }
 
-impl Pending {
-    fn is_pressing(&self) -> bool {
-        self.urgent || self.waiting.iter().any(|waiting| waiting.reply.is_some())
-    }
-}
-
 impl Queue {
     pub(super) fn new(records_max: usize) -> Self {
-        let pending = Pending { waiting: VecDeque::new(), closed: false, urgent: false, lingering: false };
+        let pending = Pending { waiting: VecDeque::new(), awaited: 0, closed: false, urgent: false, lingering: false };
         Self { pending: Mutex::new(pending), filled: Condvar::new(), records_max }
     }
 
-    pub(super) fn push(&self, waiting: Waiting) -> Result<(), JournalError> {
+    /// Takes in `waiting`, and answers for how many of those in line somebody waits.
+    pub(super) fn push(&self, waiting: Waiting) -> Result<usize, JournalError> {
         let mut pending = self.pending();
         if pending.closed {
             return Err(JournalError::Stopped);
@@ -103,8 +100,9 @@ impl Queue {
         if pending.waiting.len() as u64 >= waiting.room.of(self.records_max as u64) {
             return Err(JournalError::Busy);
         }
+        pending.awaited += usize::from(waiting.reply.is_some());
         pending.waiting.push_back(waiting);
-        Ok(())
+        Ok(pending.awaited)
     }
 
     /// Wakes the thread that waits for a group. Whoever pushes does this, or writes what waits, or lets it linger.
@@ -124,25 +122,30 @@ impl Queue {
     pub(super) fn wait(&self) -> bool {
         let mut pending = self.pending();
         loop {
-            if pending.closed || pending.is_pressing() {
-                if pending.closed || !pending.waiting.is_empty() {
-                    return !pending.waiting.is_empty();
-                }
+            if pending.closed || (pending.urgent && !pending.waiting.is_empty()) {
                 pending.urgent = false;
-            } else if pending.lingering {
-                let still = |pending: &mut Pending| !pending.closed && !pending.is_pressing();
+                return !pending.waiting.is_empty();
+            }
+            pending.urgent = false;
+            if pending.lingering {
+                let still = |pending: &mut Pending| !pending.closed && !pending.urgent;
                 let waited = self.filled.wait_timeout_while(pending, LINGER, still);
                 pending = waited.unwrap_or_else(PoisonError::into_inner).0;
                 pending.lingering = false;
-                if !pending.waiting.is_empty() {
-                    return true;
-                }
+                // Others may have written it meanwhile.
+                pending.urgent = true;
             } else {
                 pending = self.filled.wait(pending).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
 
+    /// Whether somebody waits for something in line.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.pending().awaited > 0
+    }
+
+    /// Whether nothing is in line.
     pub(super) fn is_empty(&self) -> bool {
         self.pending().waiting.is_empty()
     }
@@ -152,12 +155,14 @@ impl Queue {
         let mut pending = self.pending();
         let mut bytes = 0;
         let mut fits = |waiting: &Waiting| {
-            bytes += waiting.text.get().len();
+            bytes += waiting.text.len();
             bytes <= GROUP_BYTES_MAX
         };
         let count = pending.waiting.iter().map(&mut fits).take_while(|fits| *fits).count().max(1);
         let count = count.min(pending.waiting.len());
-        pending.waiting.drain(..count).collect()
+        let group: Vec<_> = pending.waiting.drain(..count).collect();
+        pending.awaited -= group.iter().filter(|waiting| waiting.reply.is_some()).count();
+        group
     }
 
     /// Takes nothing more in. What waits is still taken out.
@@ -170,6 +175,7 @@ impl Queue {
     pub(super) fn abandon(&self) {
         let mut pending = self.pending();
         pending.closed = true;
+        pending.awaited = 0;
         pending.waiting.clear();
     }
 

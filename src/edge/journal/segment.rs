@@ -141,6 +141,11 @@ impl Lines {
         Ok(Self { reader, at: from, line: Vec::new() })
     }
 
+    /// The text of the record that came last.
+    pub(super) fn text(&self) -> &[u8] {
+        self.line.strip_suffix(b"\n").unwrap_or(&self.line)
+    }
+
     /// The next line; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         self.line.clear();

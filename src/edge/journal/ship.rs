@@ -1,9 +1,10 @@
-//! Handing records to the authority: batches from disk, and the watermark of what it has.
+//! Handing records to the authority: batches from memory or disk, and the watermark of what it has.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{ChainError, Head, Record};
@@ -18,9 +19,47 @@ pub(super) struct Place {
     pub(super) bytes: u64,
 }
 
+/// The next records of the chain, as they stand in the journal.
+#[derive(Debug, Default)]
+pub struct Batch {
+    texts: Vec<Bytes>,
+    bytes: usize,
+    head: Option<Head>,
+}
+
+impl Batch {
+    /// Each record's JSON text.
+    pub fn texts(&self) -> &[Bytes] {
+        &self.texts
+    }
+
+    /// Where the chain ends with the last of them; `None` where there is none.
+    pub const fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Whether it holds so many records, or about so many bytes. Never without any.
+    pub fn is_full(&self, records_max: usize, bytes_max: usize) -> bool {
+        self.texts.len() >= records_max.max(1) || self.bytes >= bytes_max.max(1)
+    }
+
+    /// The records, read.
+    pub fn records(&self) -> serde_json::Result<Vec<Record>> {
+        self.texts.iter().map(|text| serde_json::from_slice(text)).collect()
+    }
+
+    pub(super) fn push(&mut self, text: Bytes, head: Head) {
+        self.bytes += text.len();
+        self.texts.push(text);
+        self.head = Some(head);
+    }
+}
+
 /// How far the authority has the chain.
 pub(super) struct Shipping {
     shipped: Head,
+    /// What of it the watermark says.
+    noted: u64,
     place: Place,
     /// Up to here the disk has it.
     synced: Place,
@@ -35,7 +74,7 @@ struct BatchEnd {
 
 impl Shipping {
     pub(super) const fn from(shipped: Head, place: Place) -> Self {
-        Self { shipped, place, synced: place, read: None }
+        Self { noted: shipped.seq, shipped, place, synced: place, read: None }
     }
 }
 
@@ -50,6 +89,10 @@ pub(super) struct Watermark {
 }
 
 const WATERMARK: &str = "shipped";
+
+/// How many records the watermark may lag behind. An edge that was killed ships so many once more, where the authority does
+/// not tell it that it has them.
+const NOTED_EVERY: u64 = 16_384;
 
 impl Watermark {
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, OpenError> {
@@ -79,8 +122,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The next record that was written in full, and the bytes of its line; `None` at the end.
-    fn next(&mut self) -> Result<Option<(Record, u64)>, JournalError> {
+    /// The text of the next record that was written in full; `None` at the end.
+    fn next(&mut self) -> Result<Option<Bytes>, JournalError> {
         loop {
             let lines = match &mut self.lines {
                 Some(lines) => lines,
@@ -95,10 +138,9 @@ impl Reading<'_> {
             match lines.next().map_err(read_error)? {
                 Some(Line::Record(record, end)) => {
                     record.follows(&self.head).map_err(JournalError::Damaged)?;
-                    let bytes = end - self.place.bytes;
                     self.head = record.head();
                     self.place.bytes = end;
-                    return Ok(Some((record, bytes)));
+                    return Ok(Some(Bytes::copy_from_slice(lines.text())));
                 }
                 Some(Line::Torn(_)) => {
                     return Err(JournalError::Damaged(ChainError::Changed(self.head.seq + 1)));
@@ -134,17 +176,17 @@ impl Shared {
         Reading { shared: self, segments, head: shipping.shipped.clone(), place: shipping.place, lines: None }
     }
 
-    pub(super) fn read_batch(&self, records_max: usize, bytes_max: usize) -> Result<Vec<Record>, JournalError> {
+    pub(super) fn read_batch(&self, records_max: usize, bytes_max: usize) -> Result<Batch, JournalError> {
         let mut shipping = self.shipping();
         let (batch, place) = self.state().recent.take(shipping.shipped.seq, records_max, bytes_max);
         let (batch, place) = match place {
             Some(place) => (batch, place),
             None => self.read_back(&shipping, records_max, bytes_max)?,
         };
-        let Some(last) = batch.last() else { return Ok(batch) };
+        let Some(head) = batch.head.clone() else { return Ok(batch) };
         let segments = self.state().segments.clone();
         self.sync_to(&mut shipping, &segments, place)?;
-        shipping.read = Some(BatchEnd { head: last.head(), place });
+        shipping.read = Some(BatchEnd { head, place });
         Ok(batch)
     }
 
@@ -153,13 +195,12 @@ impl Shared {
         shipping: &Shipping,
         records_max: usize,
         bytes_max: usize,
-    ) -> Result<(Vec<Record>, Place), JournalError> {
+    ) -> Result<(Batch, Place), JournalError> {
         let mut reading = self.reading(shipping);
-        let (mut batch, mut bytes) = (Vec::new(), 0_u64);
-        while batch.len() < records_max.max(1) && bytes < bytes_max.max(1) as u64 {
-            let Some((record, line_bytes)) = reading.next()? else { break };
-            bytes += line_bytes;
-            batch.push(record);
+        let mut batch = Batch::default();
+        while !batch.is_full(records_max, bytes_max) {
+            let Some(text) = reading.next()? else { break };
+            batch.push(text, reading.head.clone());
         }
         Ok((batch, reading.place))
     }
@@ -203,8 +244,11 @@ impl Shared {
             None => self.read_to(&shipping, head)?.ok_or_else(diverged)?,
         };
         let (dropped, open) = self.droppable(head.seq, place);
-        // The watermark first: what it does not speak of must still be there.
-        Watermark { shipped: head.clone(), open }.write(&self.dir).map_err(write_error)?;
+        // Before anything is dropped: what it does not speak of must still be there.
+        if !dropped.is_empty() || head.seq - shipping.noted.min(head.seq) >= NOTED_EVERY {
+            Watermark { shipped: head.clone(), open }.write(&self.dir).map_err(write_error)?;
+            shipping.noted = head.seq;
+        }
         let mut state = self.state();
         let shipped_bytes = bytes_between(&state.segments, shipping.place, place);
         state.unshipped_bytes = state.unshipped_bytes.saturating_sub(shipped_bytes);
@@ -215,6 +259,18 @@ impl Shared {
             remove(&segment.path(&self.dir)).map_err(write_error)?;
             self.state().segments.remove(0);
         }
+        Ok(())
+    }
+
+    /// Has the watermark say all that was shipped, for an end in good order.
+    pub(super) fn note_shipped(&self) -> io::Result<()> {
+        let mut shipping = self.shipping();
+        if shipping.noted == shipping.shipped.seq {
+            return Ok(());
+        }
+        let (_, open) = self.droppable(0, Place { segment: 0, bytes: 0 });
+        Watermark { shipped: shipping.shipped.clone(), open }.write(&self.dir)?;
+        shipping.noted = shipping.shipped.seq;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::{Decision, Verdict};
+use crate::audit::{Decision, Record, Verdict};
 use crate::clock::{ManualClock, Timestamp};
 
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl World {
     }
 
     async fn ship(&mut self, records: usize, answered: bool) -> usize {
-        let batch = self.journal().next_batch(records, usize::MAX).await.unwrap();
+        let batch = self.journal().next_batch(records, usize::MAX).await.unwrap().records().unwrap();
         self.handed_out = batch.last().map_or(self.handed_out, |record| record.seq.max(self.handed_out));
         for record in &batch {
             match self.stored.get(usize::try_from(record.seq).unwrap() - 1) {

@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::*;
-use crate::audit::{Decision, Verdict};
+use crate::audit::{Decision, Record, Verdict};
 use crate::clock::{ManualClock, Timestamp};
 use crate::edge::journal::segment::Tail;
+use crate::edge::journal::ship::Watermark;
 
 const START: Timestamp = Timestamp::from_secs(1_795_000_000);
 
@@ -152,7 +155,7 @@ fn outcome(n: u8) -> Event {
 }
 
 async fn everything(journal: &Journal) -> Vec<Record> {
-    journal.next_batch(usize::MAX, usize::MAX).await.unwrap()
+    journal.next_batch(usize::MAX, usize::MAX).await.unwrap().records().unwrap()
 }
 
 fn assert_chain(records: &[Record]) {
@@ -427,14 +430,15 @@ async fn a_batch_is_repeated_until_it_is_shipped_and_then_the_next_one_follows()
         journal.append(&denied(n)).await.unwrap();
     }
     let seqs = |batch: &[Record]| batch.iter().map(|r| r.seq).collect::<Vec<_>>();
-    let batch = journal.next_batch(4, usize::MAX).await.unwrap();
+    let next = async |records, bytes| journal.next_batch(records, bytes).await.unwrap().records().unwrap();
+    let batch = next(4, usize::MAX).await;
     assert_eq!(seqs(&batch), [1, 2, 3, 4]);
-    assert_eq!(seqs(&journal.next_batch(4, usize::MAX).await.unwrap()), [1, 2, 3, 4]);
+    assert_eq!(seqs(&next(4, usize::MAX).await), [1, 2, 3, 4]);
     journal.shipped(batch[3].head()).await.unwrap();
     // The answer was lost and the shipment repeated: the authority answers with the same head.
     journal.shipped(batch[3].head()).await.unwrap();
     journal.shipped(batch[1].head()).await.unwrap();
-    assert_eq!(seqs(&journal.next_batch(100, 1).await.unwrap()), [5]);
+    assert_eq!(seqs(&next(100, 1).await), [5]);
     drop(journal);
 
     let (journal, _) = bench.open();
@@ -525,9 +529,92 @@ async fn a_record_that_was_changed_on_disk_is_never_shipped() {
     let text = std::fs::read_to_string(path).unwrap().replace("/notes", "/other");
     std::fs::write(path, text).unwrap();
     // As it was written; and once the first attempt has failed, what the disk has.
-    let batch = journal.next_batch(10, 1000).await.unwrap();
+    let batch = journal.next_batch(10, 1000).await.unwrap().records().unwrap();
     assert!(batch[0].is_whole().is_ok() && batch[0].event.get().contains("/notes"));
     assert!(matches!(journal.next_batch(10, 1000).await, Err(JournalError::Damaged(ChainError::Changed(1)))));
+}
+
+#[tokio::test]
+async fn what_is_appended_together_is_one_write_before_the_thread_waits() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    let before_waiting = journal.before_waiting();
+    for n in 0..20 {
+        let (first, second) = (allowed(2 * n + 1), denied(2 * n + 2));
+        let appending = futures_util::future::join(journal.append_together(&first), journal.append_together(&second));
+        let mut appending = std::pin::pin!(appending);
+        let (first, second) = match appending.as_mut().now_or_never() {
+            // The journal's own thread was faster.
+            Some(written) => written,
+            None => {
+                before_waiting();
+                appending.await
+            }
+        };
+        assert_eq!(second.unwrap().seq, first.unwrap().seq + 1);
+    }
+    assert_chain(&everything(&journal).await);
+    drop(journal);
+    // It holds nothing open.
+    before_waiting();
+    assert_eq!(bench.open().1.unfinished.len(), 20);
+}
+
+#[tokio::test]
+async fn what_is_appended_together_is_written_though_the_thread_never_waits() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    for n in 0..5 {
+        journal.append_together(&denied(n)).await.unwrap();
+    }
+    assert_eq!(journal.heads().borrow().seq, 5);
+}
+
+#[tokio::test]
+async fn a_call_that_comes_while_the_shipper_writes_is_not_left_in_line() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    let shipping = tokio::spawn({
+        let journal = journal.clone();
+        async move {
+            loop {
+                journal.submit(&outcome(1)).unwrap();
+                everything(&journal).await;
+            }
+        }
+    });
+    let appends = async {
+        for n in 0..200 {
+            journal.append(&denied(n)).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), appends).await.expect("each was written");
+    shipping.abort();
+}
+
+#[tokio::test]
+async fn the_watermark_is_written_before_records_are_dropped_and_at_the_end() {
+    let bench = Bench::new();
+    let (journal, _) = bench.open();
+    journal.append(&denied(1)).await.unwrap();
+    let ship = async |journal: &Journal| {
+        let batch = journal.next_batch(usize::MAX, usize::MAX).await.unwrap();
+        journal.shipped(batch.head().unwrap().clone()).await.unwrap();
+    };
+    ship(&journal).await;
+    let noted = || Watermark::read(&bench.path()).unwrap().map(|watermark| watermark.shipped.seq);
+    assert_eq!(noted(), None);
+    drop(journal);
+    assert_eq!(noted(), Some(1));
+
+    let bench = Bench::with(Settings { segment_bytes: 1, ..Settings::default() });
+    let (journal, _) = bench.open();
+    for n in 1..=3 {
+        journal.append(&denied(n)).await.unwrap();
+    }
+    ship(&journal).await;
+    assert_eq!(bench.segments().len(), 1);
+    assert_eq!(Watermark::read(&bench.path()).unwrap().unwrap().shipped.seq, 3);
 }
 
 #[tokio::test]

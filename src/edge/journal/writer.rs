@@ -1,16 +1,21 @@
 //! The one place that writes: takes what waits in groups, chains it, writes it at once, and answers.
 //!
 //! Whoever has something to write does it where it stands, and what others put there meanwhile with it: handing a record to
-//! a thread and waiting for its answer costs more than writing it. The thread writes what may wait for a disk, and, a few
-//! milliseconds later, what nobody waits for and nobody took along.
+//! a thread and waiting for its answer costs more than writing it. A thread that serves does it once for all its requests
+//! that have come so far, before it waits for more. The journal's own thread writes what may wait for a disk, and, a few
+//! milliseconds later, what nobody took along.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::audit::{Event, Head, Record};
 use crate::edge::journal::queue::Waiting;
+use crate::edge::journal::recent::Written;
 use crate::edge::journal::segment::{self, Disk, Segment, Tail};
 use crate::edge::journal::ship::Place;
 use crate::edge::journal::{Durability, JournalError, OpenError, Shared};
@@ -27,6 +32,21 @@ pub(super) struct Desk {
 const SLOW: Duration = Duration::from_millis(2);
 /// How many groups one caller writes for others before the thread takes over.
 const GROUPS_MAX: usize = 8;
+/// How many may wait for a thread that serves to write them together.
+const TOGETHER_MAX: usize = 32;
+/// About what a line has beside the event.
+const LINE_BYTES: usize = 256;
+
+/// When a record is to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Now.
+    Now,
+    /// When [`Desk::write_awaited`] is called, and soon.
+    Together,
+    /// With others, or soon.
+    Later,
+}
 
 impl Desk {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
@@ -34,16 +54,35 @@ impl Desk {
     }
 
     /// Queues `waiting`, and sees to it that it is written.
-    pub(super) fn put(&self, waiting: Waiting) -> Result<(), JournalError> {
-        let awaited = waiting.reply.is_some();
-        self.shared.queue.push(waiting)?;
-        let at_once = self.shared.settings.durability == Durability::Process && !self.slow.load(Ordering::Relaxed);
-        if at_once && !awaited {
-            self.shared.queue.linger();
-        } else if !(at_once && self.wrote_all()) {
+    pub(super) fn put(&self, waiting: Waiting, when: When) -> Result<(), JournalError> {
+        let awaited = self.shared.queue.push(waiting)?;
+        let now = when == When::Now || (when == When::Together && awaited >= TOGETHER_MAX);
+        if self.waits_for_the_disk() {
             self.shared.queue.wake();
+        } else if now {
+            self.write_all();
+        } else {
+            self.shared.queue.linger();
         }
         Ok(())
+    }
+
+    /// Writes what waits, if somebody waits for it.
+    pub(super) fn write_awaited(&self) {
+        // What waits for the disk is under way.
+        if self.shared.queue.is_awaited() && !self.waits_for_the_disk() {
+            self.write_all();
+        }
+    }
+
+    fn waits_for_the_disk(&self) -> bool {
+        self.shared.settings.durability == Durability::Disk || self.slow.load(Ordering::Relaxed)
+    }
+
+    fn write_all(&self) {
+        if !self.wrote_all() {
+            self.shared.queue.wake();
+        }
     }
 
     /// Writes what waits, unless somebody else does. `false` if the thread must go on.
@@ -75,10 +114,8 @@ impl Desk {
     /// Writes for those who may not wait for the disk, until the queue is closed and empty.
     pub(super) fn run(&self) {
         while self.shared.queue.wait() {
-            match self.write_group() {
-                None => return,
-                Some(Ok(took)) if took <= SLOW => self.slow.store(false, Ordering::Relaxed),
-                Some(_) => {}
+            if self.write_groups().is_none() {
+                return;
             }
         }
     }
@@ -86,7 +123,21 @@ impl Desk {
     /// Writes what waits so far, for whoever is about to read it.
     pub(super) fn settle(&self) {
         if !self.shared.queue.is_empty() {
-            self.write_group();
+            self.write_groups();
+        }
+    }
+
+    /// Writes a group, and another one while somebody waits: who came while the writer was taken relies on it.
+    fn write_groups(&self) -> Option<()> {
+        loop {
+            if let Ok(took) = self.write_group()?
+                && took <= SLOW
+            {
+                self.slow.store(false, Ordering::Relaxed);
+            }
+            if !self.shared.queue.is_awaited() {
+                return Some(());
+            }
         }
     }
 
@@ -129,9 +180,10 @@ struct Group {
 
 struct Accepted {
     waiting: Waiting,
-    record: Record,
-    /// Where its line ends among those of the group.
-    end: u64,
+    /// Where the chain ends with it.
+    head: Head,
+    /// Where its line begins and ends among those of the group.
+    line: Range<usize>,
 }
 
 impl Writer {
@@ -174,23 +226,25 @@ impl Writer {
     fn chain(&self, waiting: Vec<Waiting>) -> Group {
         let now = self.shared.clock.now();
         let unshipped = self.shared.state().unshipped_bytes;
-        let mut group =
-            Group { lines: Vec::new(), head: self.head.clone(), accepted: Vec::with_capacity(waiting.len()) };
-        for mut waiting in waiting {
-            let text = std::mem::take(&mut waiting.text);
-            let record = Record::of_text(&group.head, self.shared.source.clone(), now, text);
-            let before = group.lines.len();
-            // Writing JSON to memory does not fail, and a record has no map.
-            let whole = serde_json::to_writer(&mut group.lines, &record).is_ok();
+        let room = waiting.iter().map(|waiting| waiting.text.len() + LINE_BYTES).sum();
+        let mut group = Group {
+            lines: Vec::with_capacity(room),
+            head: self.head.clone(),
+            accepted: Vec::with_capacity(waiting.len()),
+        };
+        let limit = self.shared.settings.unshipped_bytes_max;
+        for waiting in waiting {
+            let begin = group.lines.len();
+            let head = Record::write_after(&group.head, &self.shared.source, now, &waiting.text, &mut group.lines);
+            let line = begin..group.lines.len();
             group.lines.push(b'\n');
-            let limit = self.shared.settings.unshipped_bytes_max;
-            if !whole || unshipped + group.lines.len() as u64 > waiting.room.of(limit) {
-                group.lines.truncate(before);
+            if unshipped + group.lines.len() as u64 > waiting.room.of(limit) {
+                group.lines.truncate(begin);
                 waiting.answer(Err(JournalError::Full(limit)));
                 continue;
             }
-            group.head = record.head();
-            group.accepted.push(Accepted { waiting, record, end: group.lines.len() as u64 });
+            group.head = head.clone();
+            group.accepted.push(Accepted { waiting, head, line });
         }
         group
     }
@@ -217,26 +271,31 @@ impl Writer {
     }
 
     fn publish(&mut self, group: Group) {
-        let written = self.note(group.lines.len() as u64, group.accepted);
-        self.head = group.head;
+        let Group { lines, head, accepted } = group;
+        let answered = self.note(lines.into(), accepted);
+        self.head = head;
         self.shared.heads.send_replace(self.head.clone());
-        written.into_iter().for_each(|(waiting, head)| waiting.answer(Ok(head)));
+        answered.into_iter().for_each(|(waiting, head)| waiting.answer(Ok(head)));
     }
 
-    fn note(&self, bytes: u64, accepted: Vec<Accepted>) -> Vec<(Waiting, Head)> {
-        let mut written = Vec::with_capacity(accepted.len());
+    /// Takes note of what was written, and answers for what somebody waits.
+    fn note(&self, lines: Bytes, accepted: Vec<Accepted>) -> Vec<(Waiting, Head)> {
+        let mut answered = Vec::with_capacity(accepted.len());
         let mut state = self.shared.state();
         let state = &mut *state;
-        let Some(segment) = state.segments.last_mut() else { return written };
+        let Some(segment) = state.segments.last_mut() else { return answered };
         let begin = segment.bytes;
-        for Accepted { waiting, record, end } in accepted {
-            state.notes.take(&waiting.note, record.seq, segment);
-            written.push((waiting, record.head()));
-            state.recent.push(record, Place { segment: segment.first_seq, bytes: begin + end });
+        for Accepted { waiting, head, line } in accepted {
+            state.notes.take(&waiting.note, head.seq, segment);
+            if waiting.reply.is_some() {
+                answered.push((waiting, head.clone()));
+            }
+            let behind = Place { segment: segment.first_seq, bytes: begin + line.end as u64 + 1 };
+            state.recent.push(Written { text: lines.slice(line), head, behind });
         }
-        segment.bytes += bytes;
-        state.unshipped_bytes += bytes;
-        written
+        segment.bytes += lines.len() as u64;
+        state.unshipped_bytes += lines.len() as u64;
+        answered
     }
 
     fn segment_is_full(&self) -> bool {

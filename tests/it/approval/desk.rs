@@ -134,7 +134,7 @@ fn handled(handle: &str) -> Wish {
 
 async fn obtained(desk: &ApprovalDesk, writ: &Shown, asked: &Asked, wish: Wish) -> Result<Approved, Denial> {
     let request = RequestId::from_bytes(random());
-    let asking = Asking { token: &writ.raw, chain: &writ.chain, request, asked, wish };
+    let asking = Asking { token: writ.raw.shown(), chain: &writ.chain, request, asked, wish };
     desk.obtain(&asking, || Ok(()), async { Ok(()) }).await.map(|(approved, ())| approved)
 }
 
@@ -448,7 +448,7 @@ async fn a_call_does_not_wait_for_a_writ_that_was_ended(database: &Database) {
     let request = RequestId::from_bytes(random());
     let wish = Wish { handle: None, wait: Duration::from_secs(300) };
     let asked = asked("{}");
-    let asking = Asking { token: &stage.writ.raw, chain: &stage.writ.chain, request, asked: &asked, wish };
+    let asking = Asking { token: stage.writ.raw.shown(), chain: &stage.writ.chain, request, asked: &asked, wish };
     let ended = || Err(writ::revocation::NotLive::NoLease.into());
     let denial = tokio::time::timeout(Duration::from_secs(20), stage.desk.obtain(&asking, ended, async { Ok(()) }))
         .await

@@ -20,7 +20,7 @@ async fn lend(edge: &Edge, token: &RawToken) -> Result<String, LendError> {
 
 async fn lend_for(edge: &Edge, token: &RawToken, service: &str) -> Result<String, LendError> {
     let chain = verified(token).unwrap();
-    let lent = edge.lender.lend(token, &chain, &service.parse().unwrap(), REQUEST).await?;
+    let lent = edge.lender.lend(token.shown(), &chain, &service.parse().unwrap(), REQUEST).await?;
     Ok(lent.lent().secret.expose().clone())
 }
 

@@ -127,7 +127,7 @@ impl RealEdge {
 
     async fn lend(&self, shown: &Shown) -> Result<String, LendError> {
         let request = RequestId::from_bytes(random());
-        let lent = self.lender.lend(&shown.raw, &shown.chain, &"notes".parse().unwrap(), request).await?;
+        let lent = self.lender.lend(shown.raw.shown(), &shown.chain, &"notes".parse().unwrap(), request).await?;
         Ok(lent.lent().secret.expose().clone())
     }
 }

@@ -147,7 +147,7 @@ async fn a_second_edge_under_the_same_name_stops_shipping_and_keeps_its_records(
     shipper(&channel, &one).flush().await.unwrap();
     let stopped = shipper(&channel, &other).run().await;
     assert!(matches!(stopped, ShipStopped::Conflict(_)), "{stopped}");
-    assert_eq!(other.next_batch(10, 1 << 20).await.unwrap().len(), 2);
+    assert_eq!(other.next_batch(10, 1 << 20).await.unwrap().texts().len(), 2);
     assert_eq!(stored(&double).len(), 3);
 }
 

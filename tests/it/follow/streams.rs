@@ -66,7 +66,7 @@ async fn requests_of_other_chains_go_on() {
 async fn lent(edge: &Edge) -> Option<Arc<OnLoan>> {
     let (token, service) = (bearer(), "notes".parse().unwrap());
     let request = RequestId::from_bytes([9; 16]);
-    Some(edge.lender.lend(&token, &verified(&token).unwrap(), &service, request).await.unwrap())
+    Some(edge.lender.lend(token.shown(), &verified(&token).unwrap(), &service, request).await.unwrap())
 }
 
 #[tokio::test]
