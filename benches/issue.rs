@@ -1,9 +1,12 @@
 //! How many writs an authority issues: `cargo bench --bench issue`. Trust ratios more than absolutes.
 //!
 //! One `writ serve`, alone on the first processor; Postgres with durable commits and 64 clients on the others. Every request is an
-//! agent's own: an assertion by its key (`private_key_jwt`) and a DPoP proof, both made before the clock starts. First all clients
-//! ask as fast as they are answered; then so many writs are asked for in each second, at even distances, and a latency
-//! counts from the moment at which the request was due. Processor time is the authority's, and beside it Postgres's.
+//! agent's own: an assertion by its key (`private_key_jwt`) and a DPoP proof, both made before the clock starts, so that
+//! beside Postgres the clients only write and read. First all clients ask as fast as they are answered; then so many writs are asked
+//! for in each second, at even distances, and a latency counts from the moment at which the request was due. Processor time
+//! is the authority's, and beside it Postgres's. Each writ is a row in `issued_writ`, two in `used_id` and an audit record, in
+//! one transaction with those that came at the same time (spec/store.md, "Group commit"): the least that a latency can be is
+//! what a flush of the disk takes, which `pg_test_fsync` tells.
 
 #![expect(
     clippy::unwrap_used,

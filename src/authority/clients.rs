@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::assertion::{Assertion, InvalidAssertion};
 use crate::authority::issue::{IssueError, not_registered};
+use crate::authority::once::Uses;
 use crate::authority::workloads::{KnownAgent, client_error};
 use crate::authority::{Authority, AuthorityError, change, change_with};
 use crate::clock::Timestamp;
@@ -47,34 +48,29 @@ impl Authority {
         Ok(assertion)
     }
 
-    /// Uses up an assertion that `key` signed.
-    async fn use_assertion(&self, assertion: &Assertion, key: &PublicKey, now: Timestamp) -> Result<(), IssueError> {
-        let (id, until) = assertion.single_use(key);
-        if !self.store.use_once(&id, until, now).await? {
-            return Err(InvalidAssertion("it was used before: make a fresh one for each request").into());
-        }
-        Ok(())
-    }
-
     /// The agent that calls `endpoint`, known by its key. The assertion is used up.
     pub async fn agent_client(&self, client: &ClientCredentials, endpoint: &str) -> Result<Agent, IssueError> {
-        Ok(self.agent_of_key(client, endpoint, None, self.now()).await?.1.agent)
+        let mut uses = Uses::none(self.now());
+        let known = self.agent_of_key(client, endpoint, None, &mut uses).await;
+        self.spent(known.map(|(_, context)| context.agent), uses).await
     }
 
-    /// The agent that asks for a writ, with what it was granted and whether `subject` is suspended. An assertion by its key is used up.
+    /// The agent that asks for a writ, with what it was granted and whether `subject` is suspended. An assertion by its key is to be
+    /// used up.
     pub(super) async fn known_agent(
         &self,
         client: &ClientCredentials,
         subject: Option<&Subject>,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<KnownAgent, IssueError> {
+        let now = uses.now;
         match self.providers.workload(&client.assertion, now).await {
             Some(workload) => self.agent_of_workload(client, workload.map_err(client_error)?, subject, now).await,
             None if client.kind == AssertionKind::JwtSvid => Err(IssueError::Client(
                 "the JWT-SVID's trust domain is none of `identity.workload` in the settings".into(),
             )),
             None => {
-                let (key, context) = self.agent_of_key(client, &self.token_endpoint(), subject, now).await?;
+                let (key, context) = self.agent_of_key(client, &self.token_endpoint(), subject, uses).await?;
                 Ok(KnownAgent::by_key(key, context))
             }
         }
@@ -85,8 +81,9 @@ impl Authority {
         client: &ClientCredentials,
         endpoint: &str,
         subject: Option<&Subject>,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<(PublicKey, IssueContext), IssueError> {
+        let now = uses.now;
         let assertion = self.read_assertion(client, endpoint, now)?;
         let key = match assertion.kid {
             Some(key) => key,
@@ -107,7 +104,7 @@ impl Authority {
         if context.agent.status == AgentStatus::Disabled {
             return Err(IssueError::Client(AuthorityError::Disabled(context.agent.name).to_string()));
         }
-        self.use_assertion(&assertion, &key, now).await?;
+        add_assertion(uses, &assertion, &key);
         self.seen.agent(&context.agent.tenant, &context.agent.name, now);
         Ok((key, context))
     }
@@ -133,8 +130,9 @@ impl Authority {
                     .into(),
             )
         })?;
-        self.use_assertion(&assertion, &service.key, now).await?;
-        Ok(service)
+        let mut uses = Uses::none(now);
+        add_assertion(&mut uses, &assertion, &service.key);
+        self.spent(Ok(service), uses).await
     }
 
     /// Registers a relying service: it may ask about the writs of one tenant for one deployment.
@@ -169,4 +167,10 @@ impl Authority {
         let event = change(Actor::Operator(by.clone()), "relying.remove", name, Some(tenant));
         Ok(self.store.remove_relying(tenant, name, self.now(), &event).await?)
     }
+}
+
+/// An assertion that `key` signed is to be used up.
+fn add_assertion(uses: &mut Uses, assertion: &Assertion, key: &PublicKey) {
+    let (id, until) = assertion.single_use(key);
+    uses.add(id, until, || InvalidAssertion("it was used before: make a fresh one for each request").into());
 }

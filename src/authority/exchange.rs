@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::authority::issue::{IssueError, Issued, OnBehalf, TokenRequest};
+use crate::authority::once::Uses;
 use crate::authority::workloads::KnownAgent;
 use crate::authority::{Authority, is_client_id};
 use crate::clock::Timestamp;
@@ -56,13 +57,19 @@ impl Authority {
     /// The log's head is read before the user is looked at, and what ended the user's logins after it. So an end that
     /// commits before that second read is seen, and one that commits later has a larger number than the writ's epoch.
     pub async fn exchange(&self, exchange: ExchangeRequest) -> Result<Issued, IssueError> {
-        let now = self.now();
+        let mut uses = Uses::none(self.now());
+        let issued = self.exchange_using(exchange, &mut uses).await;
+        self.spent(issued, uses).await
+    }
+
+    async fn exchange_using(&self, exchange: ExchangeRequest, uses: &mut Uses) -> Result<Issued, IssueError> {
+        let now = uses.now;
         let ExchangeRequest { request, subject_token, kind, resource } = exchange;
-        let known = self.asking_agent(&request, None, now).await?;
+        let known = self.asking_agent(&request, None, uses).await?;
         let audience = self.audience_at(request.audience.clone(), resource.as_deref()).await?;
-        let holder = self.holder(&request, &known, now).await?;
+        let holder = self.holder(&request, &known, uses).await?;
         let user = self.providers.verify(&known.context.agent.tenant, &subject_token, kind, now).await?;
-        self.issue_for(user, (known, holder), audience, &request, now).await
+        self.issue_for(user, (known, holder), audience, &request, uses).await
     }
 
     /// The key that the request proves, to which a writ for a user is always bound.
@@ -70,19 +77,25 @@ impl Authority {
         &self,
         request: &TokenRequest,
         known: &KnownAgent,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<PublicKey, IssueError> {
-        let proven = self.proven_key(request, known, now).await?;
+        let proven = self.proven_key(request, known, uses).await?;
         proven.ok_or_else(|| IssueError::Proof("a writ for a user is bound to a key: send a `DPoP` header".into()))
     }
 
     /// Issues a writ for the user for whom a provider grants it to the agent (ID-JAG), or says what would have to change.
     /// Otherwise as [`exchange`](Self::exchange).
     pub async fn granted(&self, granted: GrantedRequest) -> Result<Issued, IssueError> {
-        let now = self.now();
+        let mut uses = Uses::none(self.now());
+        let issued = self.granted_using(granted, &mut uses).await;
+        self.spent(issued, uses).await
+    }
+
+    async fn granted_using(&self, granted: GrantedRequest, uses: &mut Uses) -> Result<Issued, IssueError> {
+        let now = uses.now;
         let GrantedRequest { mut request, assertion, resource } = granted;
-        let known = self.asking_agent(&request, None, now).await?;
-        let holder = self.holder(&request, &known, now).await?;
+        let known = self.asking_agent(&request, None, uses).await?;
+        let holder = self.holder(&request, &known, uses).await?;
         let agent = &known.context.agent;
         let IdentityGrant { user, client_id, scope, resources } =
             self.providers.grant(&agent.tenant, &assertion, self.issuer(), now).await?;
@@ -93,7 +106,7 @@ impl Authority {
             request.capabilities = narrowed(request.capabilities, &scope)?;
         }
         let audience = self.audience_within(request.audience.clone(), resource.as_deref(), &resources).await?;
-        self.issue_for(user, (known, holder), audience, &request, now).await
+        self.issue_for(user, (known, holder), audience, &request, uses).await
     }
 
     /// Issues to an agent that proved its key what it was granted for a user.
@@ -103,9 +116,9 @@ impl Authority {
         (known, holder): (KnownAgent, PublicKey),
         audience: AudienceName,
         request: &TokenRequest,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<Issued, IssueError> {
-        let context = &known.context;
+        let (now, context) = (uses.now, &known.context);
         check_actor(&user, context, &holder)?;
         let groups = self.check_login(&user, Some(&context.agent.name)).await?;
         let for_user = |grant: &&Grant| grant.to.is_for(user.subject(), &groups);
@@ -115,9 +128,13 @@ impl Authority {
         let mut issuance = Grant::issue(&context.agent.name, &grants, &request.capabilities, ttl, true)
             .map_err(|denied| super::issue::on_behalf(denied, Some(user.subject())))?;
         issuance.ttl = issuance.ttl.min(longest);
-        self.use_up(&user, now).await?;
+        if user.is_single_use() {
+            // What the agent made for this request first: where that counts no longer, the user's token is left as it is.
+            self.spent(Ok(()), uses.taken()).await?;
+            self.use_up(&user, now).await?;
+        }
         let on_behalf = OnBehalf { groups, ..OnBehalf::from(&user) };
-        self.minted(known, audience, Some(on_behalf), issuance, Some(holder), now).await
+        self.minted(known, audience, Some(on_behalf), issuance, Some(holder), uses).await
     }
 
     /// The edge deployment that is asked for, which must be one at which `resources` stand, if there are any.
@@ -197,9 +214,6 @@ impl Authority {
     }
 
     async fn use_up(&self, user: &VerifiedIdentity, now: Timestamp) -> Result<(), IssueError> {
-        if !user.is_single_use() {
-            return Ok(());
-        }
         let id = sha256(&[b"writ subject token\0".as_slice(), user.digest()].concat());
         if self.store.use_once(&id, user.expires().after(Duration::from_secs(1)), now).await? {
             return Ok(());

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::audit::Actor;
 use crate::authority::assertion::InvalidAssertion;
 use crate::authority::clients::ClientCredentials;
+use crate::authority::once::Uses;
 use crate::authority::permitted::permitted;
 use crate::authority::workloads::{Knowledge, KnownAgent};
 use crate::authority::{Authority, AuthorityError, change_with, random};
@@ -167,8 +168,13 @@ impl Authority {
     /// revocation that commits at any later moment has a larger number, and so kills it; one that committed earlier and
     /// suspends or stops is seen.
     pub async fn issue(&self, request: TokenRequest) -> Result<Issued, IssueError> {
-        let now = self.now();
-        let known = self.asking_agent(&request, request.subject.as_ref(), now).await?;
+        let mut uses = Uses::none(self.now());
+        let issued = self.issue_using(request, &mut uses).await;
+        self.spent(issued, uses).await
+    }
+
+    async fn issue_using(&self, request: TokenRequest, uses: &mut Uses) -> Result<Issued, IssueError> {
+        let known = self.asking_agent(&request, request.subject.as_ref(), uses).await?;
         let context = &known.context;
         let audience =
             self.audience(request.audience.clone()).map_err(|error| IssueError::Target(error.to_string()))?;
@@ -180,7 +186,7 @@ impl Authority {
                     .into(),
             ));
         }
-        let holder = self.proven_key(&request, &known, now).await?;
+        let holder = self.proven_key(&request, &known, uses).await?;
         let grants: Vec<Grant> = context
             .grants
             .iter()
@@ -200,17 +206,17 @@ impl Authority {
             groups: Vec::new(),
             claims: Vec::new(),
         });
-        self.minted(known, audience, on_behalf, issuance, holder, now).await
+        self.minted(known, audience, on_behalf, issuance, holder, uses).await
     }
 
-    /// The agent that asks, with what it was granted. An assertion by its key is used up. Nobody, while everything is stopped.
+    /// The agent that asks, with what it was granted. An assertion by its key is to be used up. Nobody, while everything is stopped.
     pub(super) async fn asking_agent(
         &self,
         request: &TokenRequest,
         subject: Option<&Subject>,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<KnownAgent, IssueError> {
-        let known = self.known_agent(&request.client, subject, now).await?;
+        let known = self.known_agent(&request.client, subject, uses).await?;
         if known.context.stopped {
             return Err(AuthorityError::Stopped.into());
         }
@@ -218,12 +224,12 @@ impl Authority {
     }
 
     /// The key that the request proves, if it does: the agent's registered one, or any where a platform vouches for the agent. The
-    /// proof is used up, and a platform's token as far as it is.
+    /// proof is to be used up; with a platform's token, which is used as far as it is, it is used up here.
     pub(super) async fn proven_key(
         &self,
         request: &TokenRequest,
         known: &KnownAgent,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<Option<PublicKey>, IssueError> {
         let (key, workload) = match &known.by {
             // Only the registered key: a writ bound to another one would let an agent's assertion be spent by a thief.
@@ -238,12 +244,14 @@ impl Authority {
         };
         let endpoint = self.token_endpoint();
         let proven = ProvenRequest { method: "POST", url: &endpoint, query: None, body_sha256: None };
+        let now = uses.now;
         let (key, proof) = proof::check(proof, key, &proven, None, ProofCovers::default(), NonceRule::Optional, now)?;
         let id = sha256(&[b"writ proof\0".as_slice(), &proof.id.0].concat());
-        if !self.store.use_once(&id, proof.replayable_until, now).await? {
-            return Err(IssueError::Proof("the proof was used before: make a fresh one for each request".into()));
-        }
+        let used_before = || IssueError::Proof("the proof was used before: make a fresh one for each request".into());
+        uses.add(id, proof.replayable_until, used_before);
         if let Some(workload) = workload {
+            // Before its token: who replays both must not find the token used with this key.
+            self.spent(Ok(()), uses.taken()).await?;
             self.use_workload(workload, &key, now).await?;
         }
         Ok(Some(key))
@@ -256,13 +264,14 @@ impl Authority {
         on_behalf: Option<OnBehalf>,
         mut issuance: Issuance,
         holder: Option<PublicKey>,
-        now: Timestamp,
+        uses: &mut Uses,
     ) -> Result<Issued, IssueError> {
+        let now = uses.now;
         issuance.ttl = known.writ_ttl_max().map_or(issuance.ttl, |most| issuance.ttl.min(most));
         let workload = known.workload();
-        let IssueContext { agent, epoch, .. } = known.context;
-        // Read again: another replica may have ended a root key, whose writs no edge would take, or stored other policies.
-        let published = self.refreshed().await?;
+        let IssueContext { agent, epoch, catalog_version, .. } = known.context;
+        // Another replica may have ended a root key, whose writs no edge would take, or stored other policies.
+        let published = self.published_since(catalog_version).await?;
         let permitted = permitted(&published, &agent, on_behalf.as_ref(), &issuance.capabilities, holder, now)?;
         if let Some(ttl_max) = permitted.ttl_max {
             issuance.ttl = issuance.ttl.min(ttl_max);
@@ -326,7 +335,9 @@ impl Authority {
             "groups": block.policy.groups,
         });
         let event = change_with(Actor::Agent(agent.name), "writ.issue", writ.id, Some(&writ.tenant), detail);
-        self.store.record_issued(&writ, &event).await?;
+        let uses = uses.taken();
+        let recorded = self.store.record_issued(&writ, uses.ids(), &event).await?;
+        uses.recorded(recorded)?;
         Ok(Issued { token, bound: holder.is_some(), ttl: issuance.ttl, capabilities: issuance.capabilities })
     }
 }

@@ -52,6 +52,7 @@ pub mod lend;
 pub mod limits;
 pub mod log;
 pub mod mine;
+mod once;
 mod packed;
 mod permitted;
 pub mod policy;

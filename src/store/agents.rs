@@ -59,6 +59,8 @@ pub struct IssueContext {
     pub grants: Vec<Grant>,
     /// The log's head: the writ's epoch.
     pub epoch: u64,
+    /// The catalog's version.
+    pub catalog_version: u64,
     /// Whether the user that was asked about is suspended.
     pub suspended: bool,
     /// Whether everything is stopped.
@@ -90,6 +92,25 @@ pub struct IssuedWrit {
     pub holder: Option<PublicKey>,
     /// The services at which it has a capability; `None` where that was not kept.
     pub services: Option<Vec<ServiceName>>,
+}
+
+/// A single-use identifier (an assertion's `jti`, a proof's id) by its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SingleUse {
+    /// The digest.
+    pub id: [u8; 32],
+    /// The last moment that it counts as used.
+    pub until: Timestamp,
+}
+
+/// What became of a writ that was to be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Recorded {
+    /// It is recorded.
+    Yes,
+    /// It is not: the identifier at this place of those that it was to use up was used before.
+    UsedBefore(usize),
 }
 
 /// Agents, grants and issuance.
@@ -151,17 +172,24 @@ pub trait Agents: Send + Sync {
         event: &Change,
     ) -> Result<Entry, StoreError>;
 
-    /// The agent with this key, its grants, the log's head, and whether a stop or the suspension of `subject` forbids to
-    /// issue, all of one moment. `NotFound` if no agent has the key, or ever had it.
+    /// The agent with this key, its grants, the log's head, the catalog's version, and whether a stop or the suspension of
+    /// `subject` forbids to issue, all of one moment. `NotFound` if no agent has the key, or ever had it. Those who ask at the
+    /// same time share a read that began after they asked, and none fails for what is found for another.
     async fn issue_context(&self, key: &PublicKey, subject: Option<&Subject>) -> Result<IssueContext, StoreError>;
 
-    /// Records an issued writ. Those that come at the same time share a transaction, and none fails for what another says.
-    async fn record_issued(&self, writ: &IssuedWrit, event: &Change) -> Result<(), StoreError>;
+    /// Uses up single-use identifiers and records an issued writ, unless one of them was used before: then the others are used
+    /// up and nothing is recorded. Those that come at the same time share a transaction, and none fails for what another says.
+    async fn record_issued(
+        &self,
+        writ: &IssuedWrit,
+        uses: &[SingleUse],
+        event: &Change,
+    ) -> Result<Recorded, StoreError>;
 
     /// The issued writ with this id, if it is known.
     async fn issued(&self, id: BlockId) -> Result<Option<IssuedWrit>, StoreError>;
 
-    /// Uses up a single-use identifier (an assertion's `jti`, a proof's id) until it expires: true the first time.
-    /// Identifiers whose time is over at `at` may be dropped.
+    /// Uses up a single-use identifier until it expires: true the first time. Identifiers whose time is over at `at` may be
+    /// dropped.
     async fn use_once(&self, id: &[u8; 32], until: Timestamp, at: Timestamp) -> Result<bool, StoreError>;
 }

@@ -28,6 +28,8 @@ impl std::fmt::Debug for Value {
 }
 
 /// A statement with a list of parameters for each time it is to run.
+///
+/// Postgres runs one with `VALUES ($1, …)` once for all rows of which only these parameters differ.
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) rows: Vec<Vec<Value>>,
@@ -52,6 +54,9 @@ pub(super) trait Database: Send + Sync {
     /// Runs one statement that only reads: all it sees is of one moment.
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError>;
 
+    /// Runs one statement that only reads for each of its rows, and answers what all of them find.
+    async fn read_each(&self, statement: Statement) -> Result<Vec<Row>, DbError>;
+
     /// Runs one statement that writes, as a transaction of its own.
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError>;
 
@@ -75,11 +80,20 @@ pub(super) trait Database: Send + Sync {
 /// A transaction. Dropped without a commit, it never happened.
 #[async_trait]
 pub(super) trait Transaction: Send {
-    /// Runs a `SELECT` and locks the rows it finds until the end of the transaction.
-    async fn lock(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError>;
+    /// Runs a `SELECT` and locks the rows it finds until the end of the transaction; then a statement for each of its rows, if
+    /// there is one, in the same round trip where the database allows it. Answers what both find.
+    async fn lock(
+        &mut self,
+        sql: &str,
+        params: Vec<Value>,
+        then: Option<Statement>,
+    ) -> Result<(Vec<Row>, Vec<Row>), DbError>;
 
     /// Runs a statement and answers its rows.
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError>;
+
+    /// Runs a statement for each of its rows, and answers what all of them find.
+    async fn query_each(&mut self, statement: Statement) -> Result<Vec<Row>, DbError>;
 
     /// Runs statements in order, in one round trip where the database allows it.
     async fn run(&mut self, statements: Vec<Statement>) -> Result<(), DbError>;
@@ -87,8 +101,13 @@ pub(super) trait Transaction: Send {
     /// Runs a script of the schema.
     async fn script(&mut self, sql: &str) -> Result<(), DbError>;
 
+    /// Runs statements in order and makes it happen, in one round trip where the database allows it.
+    async fn commit_with(self: Box<Self>, statements: Vec<Statement>) -> Result<(), DbError>;
+
     /// Makes it happen.
-    async fn commit(self: Box<Self>) -> Result<(), DbError>;
+    async fn commit(self: Box<Self>) -> Result<(), DbError> {
+        self.commit_with(Vec::new()).await
+    }
 }
 
 impl From<DbError> for StoreError {

@@ -43,7 +43,7 @@ use sql::SqlStore;
 use url::Place;
 
 pub use agent_keys::{AgentKeys, KeyBefore, KeyRotation, Rotated};
-pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit};
+pub use agents::{Agent, AgentStatus, Agents, IssueContext, IssuedWrit, Recorded, SingleUse};
 pub use approvals::{
     ApprovalQuota, ApprovalRecord, ApprovalSummary, Approvals, ApproverLogin, AskedSummary, Decided, KeptAsked, Listed,
     NewApproval, Put, Redemption, Ruling,

@@ -58,6 +58,10 @@ impl Sqlite {
         };
         tokio::task::spawn_blocking(open).await.map_err(|error| DbError::Failed(error.into()))?
     }
+
+    fn reader(&self) -> &Worker {
+        &self.readers[self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len()]
+    }
 }
 
 fn connect(path: &Path, reads_only: bool) -> Result<Connection, DbError> {
@@ -109,15 +113,21 @@ impl Worker {
     }
 
     async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
+        self.query_each(sql, vec![params]).await
+    }
+
+    async fn query_each(&self, sql: &str, each: Vec<Vec<Value>>) -> Result<Vec<Row>, DbError> {
         let sql = placeholders(sql);
         self.run(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let columns = statement.column_count();
-            let mut rows = statement.query(params_from_iter(params))?;
             let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let values = (0..columns).map(|i| row.get_ref(i).map_err(DbError::from).and_then(value));
-                found.push(Row::new(values.collect::<Result<_, _>>()?));
+            for params in each {
+                let mut rows = statement.query(params_from_iter(params))?;
+                while let Some(row) = rows.next()? {
+                    let values = (0..columns).map(|i| row.get_ref(i).map_err(DbError::from).and_then(value));
+                    found.push(Row::new(values.collect::<Result<_, _>>()?));
+                }
             }
             Ok(found)
         })
@@ -147,8 +157,11 @@ fn value(value: ValueRef<'_>) -> Result<Value, DbError> {
 #[async_trait]
 impl Database for Sqlite {
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        let reader = self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len();
-        self.readers[reader].query(sql, params).await
+        self.reader().query(sql, params).await
+    }
+
+    async fn read_each(&self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        self.reader().query_each(&statement.sql, statement.rows).await
     }
 
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
@@ -216,38 +229,56 @@ impl Drop for SqliteTransaction {
 
 #[async_trait]
 impl Transaction for SqliteTransaction {
-    async fn lock(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
+    async fn lock(
+        &mut self,
+        sql: &str,
+        params: Vec<Value>,
+        then: Option<Statement>,
+    ) -> Result<(Vec<Row>, Vec<Row>), DbError> {
         // `BEGIN IMMEDIATE` has locked everything.
-        self.writer.query(sql, params).await
+        let locked = self.writer.query(sql, params).await?;
+        let found = match then {
+            Some(Statement { sql, rows }) => self.writer.query_each(&sql, rows).await?,
+            None => Vec::new(),
+        };
+        Ok((locked, found))
     }
 
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
         self.writer.query(sql, params).await
     }
 
+    async fn query_each(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        self.writer.query_each(&statement.sql, statement.rows).await
+    }
+
     async fn run(&mut self, statements: Vec<Statement>) -> Result<(), DbError> {
-        self.writer
-            .run(move |connection| {
-                for statement in statements {
-                    let mut prepared = connection.prepare_cached(&placeholders(&statement.sql))?;
-                    for params in statement.rows {
-                        prepared.execute(params_from_iter(params))?;
-                    }
-                }
-                Ok(())
-            })
-            .await
+        self.writer.run(move |connection| run(connection, statements)).await
     }
 
     async fn script(&mut self, sql: &str) -> Result<(), DbError> {
         Self::script(self, sql).await
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), DbError> {
-        Self::script(&self, "COMMIT").await?;
+    async fn commit_with(mut self: Box<Self>, statements: Vec<Statement>) -> Result<(), DbError> {
+        let commit = |connection: &Connection| {
+            run(connection, statements)?;
+            Ok(connection.execute_batch("COMMIT")?)
+        };
+        self.writer.run(commit).await?;
         self.open = false;
         Ok(())
     }
+}
+
+fn run(connection: &Connection, statements: Vec<Statement>) -> Result<(), DbError> {
+    for statement in statements {
+        let mut prepared = connection.prepare_cached(&placeholders(&statement.sql))?;
+        for params in statement.rows {
+            prepared.execute(params_from_iter(params))?;
+        }
+    }
+    Ok(())
 }
 
 impl ToSql for Value {

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use crate::store::database::{Database, DbError, Row, Transaction, Value, read_first};
+use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value, read_first};
 use crate::store::hint::Hint;
 use crate::store::migrations;
 use crate::store::url::PostgresUrl;
@@ -81,7 +81,7 @@ pub(super) struct Postgres {
 /// Brings the schema up to date, as a role that may.
 pub(super) async fn migrate(url: &PostgresUrl) -> Result<(), StoreError> {
     let pool = pool(url, None, 1)?;
-    let mut transaction = PostgresTransaction::begin(client(&pool).await?).await?;
+    let mut transaction = PostgresTransaction::new(client(&pool).await?);
     transaction.script(LOCK_MIGRATIONS).await?;
     transaction.script("CREATE SCHEMA IF NOT EXISTS writ; SET LOCAL search_path = writ, pg_temp").await?;
     migrations::apply(&mut transaction, migrations::POSTGRES).await?;
@@ -196,13 +196,13 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, DbError>>) -> Result<
 }
 
 impl Postgres {
-    /// One statement that is a transaction of its own.
-    async fn alone(&self, sql: &str, params: Vec<Value>) -> Result<Result<Vec<Row>, DbError>, Silent> {
+    /// A statement that is a transaction of its own.
+    async fn alone(&self, sql: &str, rows: &[Vec<Value>]) -> Result<Result<Vec<Row>, DbError>, Silent> {
         let client = match client(&self.pool).await {
             Ok(client) => client,
             Err(error) => return Ok(Err(error)),
         };
-        match tokio::time::timeout(ANSWER_WITHIN, rows::query(&client, sql, params)).await {
+        match tokio::time::timeout(ANSWER_WITHIN, rows::query_each(&client, sql, rows)).await {
             Ok(answer) => Ok(answer),
             Err(_) => {
                 // Whoever got the connection next would wait for this answer first.
@@ -216,11 +216,16 @@ impl Postgres {
 #[async_trait]
 impl Database for Postgres {
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        self.alone(sql, params).await.unwrap_or_else(|silent| Err(DbError::Unavailable(silent.into())))
+        self.alone(sql, &[params]).await.unwrap_or_else(|silent| Err(DbError::Unavailable(silent.into())))
+    }
+
+    async fn read_each(&self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        let Statement { sql, rows } = statement;
+        self.alone(&sql, &rows).await.unwrap_or_else(|silent| Err(DbError::Unavailable(silent.into())))
     }
 
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        self.alone(sql, params).await.unwrap_or_else(|silent| Err(DbError::CommitLost(silent.into())))
+        self.alone(sql, &[params]).await.unwrap_or_else(|silent| Err(DbError::CommitLost(silent.into())))
     }
 
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {
@@ -249,6 +254,6 @@ impl Database for Postgres {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, DbError> {
-        Ok(Box::new(PostgresTransaction::begin(client(&self.pool).await?).await?))
+        Ok(Box::new(PostgresTransaction::new(client(&self.pool).await?)))
     }
 }

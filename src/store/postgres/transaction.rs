@@ -1,11 +1,15 @@
 //! A transaction over a pooled connection.
 
-use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Client, Object};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all, join3};
+use tokio_postgres::Error;
 
 use super::{errors, in_time, rows};
 use crate::store::database::{DbError, Row, Statement, Transaction, Value};
@@ -14,23 +18,29 @@ use crate::store::database::{DbError, Row, Statement, Transaction, Value};
 const COMMIT_WITHIN: Duration = Duration::from_secs(15);
 /// How long a transaction that ends without a commit may take to say so.
 const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
-/// How many statements are sent ahead of their answers.
+/// How many statements are sent ahead of their answers: so many are polled in order.
 const PIPELINED: usize = 30;
-/// How many rows one statement inserts where there are many: a shipment must not hold up a revocation for long.
-const ROWS_TOGETHER: [usize; 2] = [50, 8];
 
 /// Holds a connection until it is committed or dropped.
 pub(super) struct PostgresTransaction {
     /// Empty once it is committed.
     client: Option<Client>,
+    /// Whether `BEGIN` was sent: it goes with what comes first.
+    begun: bool,
 }
 
 impl PostgresTransaction {
-    pub(super) async fn begin(client: Client) -> Result<Self, DbError> {
-        // Made before `BEGIN` is sent: dropped while waiting for the answer, it must roll back too.
-        let transaction = Self { client: Some(client) };
-        in_time(async { Ok(transaction.client().batch_execute("BEGIN").await?) }).await?;
-        Ok(transaction)
+    pub(super) const fn new(client: Client) -> Self {
+        Self { client: Some(client), begun: false }
+    }
+
+    /// The connection, with the transaction begun.
+    async fn begun(&mut self) -> Result<&Client, DbError> {
+        // Before it is sent: dropped while waiting for the answer, it must roll back too.
+        if !std::mem::replace(&mut self.begun, true) {
+            in_time(async { Ok(self.client().batch_execute("BEGIN").await?) }).await?;
+        }
+        Ok(self.client())
     }
 
     fn client(&self) -> &Client {
@@ -41,55 +51,69 @@ impl PostgresTransaction {
 
 #[async_trait]
 impl Transaction for PostgresTransaction {
-    async fn lock(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        in_time(rows::query(self.client(), &format!("{sql} FOR UPDATE"), params)).await
+    async fn lock(
+        &mut self,
+        sql: &str,
+        params: Vec<Value>,
+        then: Option<Statement>,
+    ) -> Result<(Vec<Row>, Vec<Row>), DbError> {
+        let sql = format!("{sql} FOR UPDATE");
+        let begun = std::mem::replace(&mut self.begun, true);
+        let client = self.client();
+        in_time(async {
+            // Prepared before any of it is sent: then it goes in this order, in one round trip.
+            client.prepare_cached(&sql).await?;
+            let then = match &then {
+                Some(Statement { sql, rows }) => rows::calls(client, sql, rows).await?,
+                None => Vec::new(),
+            };
+            let begin = async { if begun { Ok(()) } else { client.batch_execute("BEGIN").await } };
+            let lock = rows::query(client, &sql, params);
+            let (begun, locked, found) = join3(begin, lock, rows::found(client, then)).await;
+            // Should `BEGIN` fail, then what follows stands alone: it locks nothing, and uses up what may be used up.
+            begun?;
+            Ok((locked?, found?))
+        })
+        .await
     }
 
     async fn query(&mut self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
-        in_time(rows::query(self.client(), sql, params)).await
+        let client = self.begun().await?;
+        in_time(rows::query(client, sql, params)).await
+    }
+
+    async fn query_each(&mut self, statement: Statement) -> Result<Vec<Row>, DbError> {
+        let client = self.begun().await?;
+        in_time(rows::query_each(client, &statement.sql, &statement.rows)).await
     }
 
     async fn run(&mut self, statements: Vec<Statement>) -> Result<(), DbError> {
-        let client = self.client();
-        let mut calls = Vec::new();
-        for statement in &statements {
-            let mut last = None;
-            for rows in chunks(&statement.rows) {
-                let prepared = match last.take() {
-                    Some((count, prepared)) if count == rows.len() => prepared,
-                    _ => {
-                        let sql = with_rows(&statement.sql, rows);
-                        in_time(async { Ok(client.prepare_cached(&sql).await?) }).await?
-                    }
-                };
-                last = Some((rows.len(), prepared.clone()));
-                calls.push((prepared, rows));
-            }
-        }
+        let client = self.begun().await?;
+        let calls = in_time(prepared(client, &statements)).await?;
         for calls in calls.chunks(PIPELINED) {
-            // Each sends when it is first polled, and up to thirty are polled in order.
-            let answers = join_all(calls.iter().map(|(prepared, rows)| {
-                let params: Vec<&Value> = rows.iter().flatten().collect();
-                client.execute_raw(prepared, params)
-            }));
-            // The first error of all: those behind it only say that the transaction is over.
-            in_time(async { Ok(answers.await.into_iter().collect::<Result<Vec<_>, _>>()?) }).await?;
+            in_time(async { Ok(sent(client, calls, &AtomicBool::default()).await?) }).await?;
         }
         Ok(())
     }
 
     async fn script(&mut self, sql: &str) -> Result<(), DbError> {
-        Ok(self.client().batch_execute(sql).await?)
+        Ok(self.begun().await?.batch_execute(sql).await?)
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), DbError> {
+    async fn commit_with(mut self: Box<Self>, statements: Vec<Statement>) -> Result<(), DbError> {
+        let client = self.begun().await?;
+        let mut calls = in_time(prepared(client, &statements)).await?;
+        let last = calls.split_off(calls.len().saturating_sub(1) / PIPELINED * PIPELINED);
+        for calls in calls.chunks(PIPELINED) {
+            in_time(async { Ok(sent(client, calls, &AtomicBool::default()).await?) }).await?;
+        }
         // A server that is cut off from its standbys would let it wait for ever.
-        match tokio::time::timeout(COMMIT_WITHIN, self.client().batch_execute("COMMIT")).await {
+        match tokio::time::timeout(COMMIT_WITHIN, committed_with(client, &last)).await {
             Ok(Ok(())) => {
                 self.client = None;
                 Ok(())
             }
-            Ok(Err(error)) => Err(errors::of_commit(error)),
+            Ok(Err(error)) => Err(error),
             Err(_) => {
                 // Nobody else may get the connection: its commit is still under way.
                 if let Some(client) = self.client.take() {
@@ -101,9 +125,48 @@ impl Transaction for PostgresTransaction {
     }
 }
 
+async fn prepared<'a>(client: &Client, statements: &'a [Statement]) -> Result<Vec<rows::Call<'a>>, DbError> {
+    let mut all = Vec::new();
+    for statement in statements {
+        all.extend(rows::calls(client, &statement.sql, &statement.rows).await?);
+    }
+    Ok(all)
+}
+
+/// Sends up to [`PIPELINED`] calls at once, in order. Their first error counts: those behind it only say that the transaction is over.
+async fn sent(client: &Client, calls: &[rows::Call<'_>], failed: &AtomicBool) -> Result<(), Error> {
+    let answers = join_all(calls.iter().map(async |call| {
+        // Sends when it is first polled.
+        let answer = client.execute_raw(&call.prepared, call.params()).await;
+        failed.fetch_or(answer.is_err(), Ordering::Relaxed);
+        answer
+    }));
+    answers.await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+}
+
+/// Sends the last calls and `COMMIT` at once: after an error of a call the server takes that for `ROLLBACK`.
+async fn committed_with(client: &Client, calls: &[rows::Call<'_>]) -> Result<(), DbError> {
+    let failed = AtomicBool::new(false);
+    let mut running = pin!(sent(client, calls, &failed));
+    let ran = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx))).await;
+    if failed.load(Ordering::Relaxed) {
+        // One of them could not be sent: nothing may be committed without it.
+        return match ran {
+            Poll::Ready(ran) => Ok(ran?),
+            Poll::Pending => Ok(running.await?),
+        };
+    }
+    let commit = client.batch_execute("COMMIT");
+    let (ran, committed) = match ran {
+        Poll::Ready(ran) => (ran, commit.await),
+        Poll::Pending => join(running, commit).await,
+    };
+    ran.and(committed).map_err(errors::of_commit)
+}
+
 impl Drop for PostgresTransaction {
     fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
+        let Some(client) = self.client.take().filter(|_| self.begun) else { return };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
                 let rolled_back = tokio::time::timeout(ROLLBACK_WITHIN, client.batch_execute("ROLLBACK")).await;
@@ -113,56 +176,6 @@ impl Drop for PostgresTransaction {
             })),
             // Closing the connection rolls back.
             Err(_) => drop(Object::take(client)),
-        }
-    }
-}
-
-/// Rows in groups of [`ROWS_TOGETHER`], the rest one by one: three statements to prepare for each table, not fifty.
-fn chunks(rows: &[Vec<Value>]) -> impl Iterator<Item = &[Vec<Value>]> {
-    let [many, some] = ROWS_TOGETHER;
-    let first = rows.chunks_exact(many);
-    let second = first.remainder().chunks_exact(some);
-    let rest = second.remainder();
-    first.chain(second).chain(rest.chunks(1))
-}
-
-/// The statement with `VALUES ($1, …), ($3, …)` for that many rows, where `sql` has it for one.
-fn with_rows<'a>(sql: &'a str, rows: &[Vec<Value>]) -> Cow<'a, str> {
-    let (Some(start), [first, _, ..]) = (sql.find("VALUES ("), rows) else { return Cow::Borrowed(sql) };
-    let start = start + "VALUES ".len();
-    let end = sql[start..].find(')').map_or(sql.len(), |end| start + end + 1);
-    let mut longer = sql[..start].to_owned();
-    for row in 0..rows.len() {
-        let places: Vec<String> = (1..=first.len()).map(|place| format!("${}", row * first.len() + place)).collect();
-        longer.push_str(if row == 0 { "(" } else { ", (" });
-        longer.push_str(&places.join(", "));
-        longer.push(')');
-    }
-    longer.push_str(&sql[end..]);
-    Cow::Owned(longer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statement_is_stretched_to_its_rows() {
-        let sql = "INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT (a) DO NOTHING";
-        let row = vec![Value::Null, Value::Null];
-        assert_eq!(with_rows(sql, std::slice::from_ref(&row)), sql);
-        assert_eq!(
-            with_rows(sql, &[row.clone(), row]),
-            "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT (a) DO NOTHING"
-        );
-    }
-
-    #[test]
-    fn every_row_is_in_one_group_and_in_order() {
-        for n in [0, 1, 7, 8, 9, 49, 50, 51, 149, 150] {
-            let rows: Vec<Vec<Value>> = (0..n).map(|i| vec![Value::Int(i)]).collect();
-            assert!(chunks(&rows).all(|group| group.len() == 1 || ROWS_TOGETHER.contains(&group.len())));
-            assert!(chunks(&rows).flatten().eq(&rows));
         }
     }
 }

@@ -85,9 +85,8 @@ impl AgentKeys for SqlStore {
         seen.sort();
         let rows = seen.into_iter().map(|(tenant, agent, at)| vec![text(tenant), text(agent), time(*at)]);
         let statement = Statement { sql: sql.into(), rows: rows.collect() };
-        let mut transaction = self.database.begin().await?;
-        transaction.run(vec![statement]).await?;
-        Ok(transaction.commit().await?)
+        let transaction = self.database.begin().await?;
+        Ok(transaction.commit_with(vec![statement]).await?)
     }
 
     async fn agents_seen(&self, tenant: &TenantName) -> Result<Vec<(AgentName, Timestamp)>, StoreError> {

@@ -13,8 +13,8 @@ use crate::store::database::{
 use crate::store::{AuditLog, AuditQuery, StoreError};
 
 /// What a record can be found by.
-#[derive(Default)]
-struct Terms {
+#[derive(Clone, Default)]
+pub(super) struct Terms {
     agent: Option<String>,
     object: Option<String>,
     subject: Option<String>,
@@ -25,10 +25,9 @@ struct Terms {
 }
 
 impl Terms {
-    /// Of an event that does not parse (a newer edge wrote it) there are none; the record is kept all the same.
-    fn of(record: &Record) -> Self {
-        match record.read() {
-            Ok(Event::Decision(decision)) => Self {
+    fn of(event: Event) -> Self {
+        match event {
+            Event::Decision(decision) => Self {
                 agent: decision.who.as_ref().map(|who| who.agent.to_string()),
                 subject: decision.who.as_ref().and_then(|who| who.subject.as_ref()).map(ToString::to_string),
                 service: decision.what.as_ref().map(|what| what.service.to_string()),
@@ -40,8 +39,8 @@ impl Terms {
                 blocks: decision.who.iter().flat_map(|who| &who.blocks).map(ToString::to_string).collect(),
                 object: None,
             },
-            Ok(Event::Outcome(outcome)) => Self { request: Some(outcome.request.to_string()), ..Self::default() },
-            Ok(Event::Change(change)) => Self {
+            Event::Outcome(outcome) => Self { request: Some(outcome.request.to_string()), ..Self::default() },
+            Event::Change(change) => Self {
                 agent: match change.actor {
                     Actor::Agent(name) => Some(name.to_string()),
                     Actor::Operator(_)
@@ -54,17 +53,39 @@ impl Terms {
                 object: Some(change.object.into()),
                 ..Self::default()
             },
-            Err(_) => Self::default(),
         }
+    }
+
+    /// Of an event that does not parse (a newer edge wrote it) there are none; the record is kept all the same.
+    fn of_record(record: &Record) -> Self {
+        record.read().map(Self::of).unwrap_or_default()
     }
 }
 
-/// The statements that insert `records` after place `position` of the whole log.
-pub(super) fn insert(position: u64, records: &[Record]) -> Vec<Statement> {
-    let mut rows = Vec::with_capacity(records.len());
-    let mut blocks = Vec::new();
-    for (record, position) in records.iter().zip(position + 1..) {
-        let terms = Terms::of(record);
+/// A change that is to be recorded, as text: made before the heads are locked.
+#[derive(Clone)]
+pub(super) struct Noted {
+    at: Timestamp,
+    text: Box<RawValue>,
+    terms: Terms,
+}
+
+impl Noted {
+    pub(super) fn new(at: Timestamp, event: &Change) -> Self {
+        let event = Event::Change(event.clone());
+        Self { at, text: event.text(), terms: Terms::of(event) }
+    }
+
+    /// The authority's record of it that follows `head`.
+    pub(super) fn after(self, head: &Head) -> (Record, Terms) {
+        (Record::of_text(head, Source::Authority, self.at, self.text), self.terms)
+    }
+}
+
+/// The statements that insert records after place `position` of the whole log.
+pub(super) fn insert<'a>(position: u64, records: impl IntoIterator<Item = (&'a Record, Terms)>) -> Vec<Statement> {
+    let (mut rows, mut blocks) = (Vec::new(), Vec::new());
+    for ((record, terms), position) in records.into_iter().zip(position + 1..) {
         rows.push(vec![
             count(position),
             text(&record.source),
@@ -201,7 +222,7 @@ impl AuditLog for SqlStore {
         transaction.query(sql, vec![name.clone(), count(empty.seq), text(&empty.hash)]).await?;
         // The chain first, the heads last: what is long (checking hashes) holds up this edge alone.
         let sql = "SELECT seq, hash FROM audit_chain WHERE source = $1";
-        let rows = transaction.lock(sql, vec![name.clone()]).await?;
+        let (rows, _) = transaction.lock(sql, vec![name.clone()], None).await?;
         let stored = read_first(rows, "audit_chain", head)?.ok_or(StoreError::Corrupt { table: "audit_chain" })?;
         let fresh = fresh(&mut *transaction, source, &stored, records).await?;
         let mut statements = Vec::new();
@@ -215,12 +236,12 @@ impl AuditLog for SqlStore {
             let row = vec![name, count(end.seq), text(&end.hash)];
             statements.push(Statement { sql: sql.to_owned(), rows: vec![row] });
             let mut heads = lock_heads(&mut *transaction).await?;
-            statements.extend(insert(heads.audit_position, fresh));
+            let records = fresh.iter().map(|record| (record, Terms::of_record(record)));
+            statements.extend(insert(heads.audit_position, records));
             heads.audit_position += fresh.len() as u64;
             statements.push(heads.update());
         }
-        transaction.run(statements).await?;
-        transaction.commit().await?;
+        transaction.commit_with(statements).await?;
         Ok(end)
     }
 
@@ -243,8 +264,7 @@ impl AuditLog for SqlStore {
     async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let mut transaction = self.database.begin().await?;
         check_checkpoint(&mut *transaction, &Source::Authority, checkpoint, &[]).await?;
-        transaction.run(vec![insert_checkpoint(checkpoint)]).await?;
-        Ok(transaction.commit().await?)
+        Ok(transaction.commit_with(vec![insert_checkpoint(checkpoint)]).await?)
     }
 
     async fn checkpoints(&self, source: &Source) -> Result<Vec<Checkpoint>, StoreError> {

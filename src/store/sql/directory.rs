@@ -72,14 +72,10 @@ pub(super) fn found(find: &Find<'_>, name: &str, provider: &ProviderName, limit:
 }
 
 impl Write<'_> {
-    /// Runs a statement for each row, now. Of an `INSERT`, for many rows together.
+    /// Runs a statement for each row, now.
     pub(super) async fn run(&mut self, sql: &str, rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
-        let statement = |rows| Statement { sql: sql.to_owned(), rows };
-        let statements = match sql.contains("VALUES (") {
-            true => vec![statement(rows)],
-            false => rows.into_iter().map(|row| statement(vec![row])).collect(),
-        };
-        self.transaction.run(statements).await.map_err(|error| error.or_conflict(self.conflict))
+        let statement = Statement { sql: sql.to_owned(), rows };
+        self.transaction.run(vec![statement]).await.map_err(|error| error.or_conflict(self.conflict))
     }
 
     /// Blocks a name and ends what its user has, unless it is blocked already.

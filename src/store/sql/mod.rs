@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::audit::{Change, Event, Head, Record, Source};
+use crate::audit::{Change, Head, Record};
 use crate::clock::Timestamp;
 use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value, count, read_first, text};
 use crate::store::hint::Hint;
-use crate::store::{Fence, Health, IssuedWrit, StoreError};
+use crate::store::{Fence, Health, Recorded, SingleUse, StoreError};
 
 mod agent_keys;
 mod agents;
@@ -24,6 +24,7 @@ mod edges;
 mod enrolment;
 mod groups;
 mod installation;
+mod issuing;
 mod limits;
 mod policy;
 mod reach;
@@ -37,7 +38,8 @@ mod users;
 mod witnessed;
 mod workloads;
 
-use agents::SingleUse;
+use audit::Noted;
+use issuing::{Answer, Asked, Recording};
 use together::Together;
 
 /// The store over either database. A clone is the same store.
@@ -46,8 +48,9 @@ pub(super) struct SqlStore {
     database: Arc<dyn Database>,
     hint: Arc<Hint>,
     /// Records of issued writs: otherwise each would wait for its own commit behind the heads.
-    issuing: Arc<Together<(IssuedWrit, Change), ()>>,
-    using: Arc<Together<SingleUse, bool>>,
+    issuing: Arc<Together<Arc<Recording>, Recorded>>,
+    using: Arc<Together<(SingleUse, Timestamp), bool>>,
+    asking: Arc<Together<Asked, Answer>>,
 }
 
 /// Where the logs end.
@@ -74,8 +77,13 @@ const UPDATE_HEADS: &str = "UPDATE heads SET revocation_seq = $1, catalog_versio
 
 impl SqlStore {
     pub(super) fn new(database: Box<dyn Database>, hint: Arc<Hint>) -> Self {
-        let (issuing, using) = (Together::new(agents::ISSUED_TOGETHER), Together::new(agents::USED_TOGETHER));
-        Self { database: database.into(), hint, issuing: Arc::new(issuing), using: Arc::new(using) }
+        Self {
+            database: database.into(),
+            hint,
+            issuing: Arc::new(Together::new(issuing::ISSUED_TOGETHER)),
+            using: Arc::new(Together::new(issuing::USED_TOGETHER)),
+            asking: Arc::new(Together::new(issuing::ASKED_TOGETHER)),
+        }
     }
 
     async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, StoreError> {
@@ -84,16 +92,23 @@ impl SqlStore {
 
     /// Begins a change and locks the heads.
     async fn write(&self) -> Result<Write<'_>, StoreError> {
+        Ok(self.write_with(None).await?.0)
+    }
+
+    /// The same; then runs a statement, and answers what it finds.
+    async fn write_with(&self, statement: Option<Statement>) -> Result<(Write<'_>, Vec<Row>), StoreError> {
         let mut transaction = self.database.begin().await?;
-        let heads = lock_heads(&mut *transaction).await?;
-        Ok(Write { store: self, transaction, heads, changes: Vec::new(), conflict: "a row with that key" })
+        let (locked, found) = transaction.lock(SELECT_HEADS, Vec::new(), statement).await?;
+        let heads = heads(locked)?;
+        let write = Write { store: self, transaction, heads, changes: Vec::new(), conflict: "a row with that key" };
+        Ok((write, found))
     }
 
     /// Whether the audit records of a commit whose answer was lost are there: all of them or none, so the last one tells.
     ///
     /// The lock waits for the lost transaction's end: after it, they are there or never will be.
-    async fn were_committed(&self, records: &[Record]) -> Result<bool, StoreError> {
-        let Some(record) = records.last() else { return Ok(false) };
+    async fn were_committed(&self, last: Option<&Record>) -> Result<bool, StoreError> {
+        let Some(record) = last else { return Ok(false) };
         let mut transaction = self.database.begin().await?;
         lock_heads(&mut *transaction).await?;
         let sql = "SELECT 1 FROM audit_record WHERE source = $1 AND seq = $2 AND hash = $3";
@@ -105,7 +120,7 @@ impl SqlStore {
 }
 
 async fn lock_heads(transaction: &mut dyn Transaction) -> Result<Heads, StoreError> {
-    heads(transaction.lock(SELECT_HEADS, Vec::new()).await?)
+    heads(transaction.lock(SELECT_HEADS, Vec::new(), None).await?.0)
 }
 
 fn heads(rows: Vec<Row>) -> Result<Heads, StoreError> {
@@ -174,26 +189,26 @@ impl Write<'_> {
 
     /// Appends the audit record and commits.
     async fn commit(self, at: Timestamp, event: &Change) -> Result<(), StoreError> {
-        self.commit_all([(at, event)]).await
+        self.commit_all([Noted::new(at, event)]).await
     }
 
-    /// Appends the audit records, of which there must be one, and commits.
-    async fn commit_all(mut self, events: impl IntoIterator<Item = (Timestamp, &Change)>) -> Result<(), StoreError> {
+    /// Appends the audit records, if there are any, and commits.
+    async fn commit_all(mut self, changes: impl IntoIterator<Item = Noted>) -> Result<(), StoreError> {
         let position = self.heads.audit_position;
-        let mut records = Vec::new();
-        for (at, event) in events {
-            let record = Record::after(&self.heads.audit, Source::Authority, at, &Event::Change(event.clone()));
+        let (mut records, mut all_terms) = (Vec::new(), Vec::new());
+        for change in changes {
+            let (record, terms) = change.after(&self.heads.audit);
             self.heads.audit_position += 1;
             self.heads.audit = record.head();
             records.push(record);
+            all_terms.push(terms);
         }
         let mut statements = std::mem::take(&mut self.changes);
-        statements.extend(audit::insert(position, &records));
+        statements.extend(audit::insert(position, records.iter().zip(all_terms)));
         statements.push(self.heads.update());
-        self.transaction.run(statements).await.map_err(|error| error.or_conflict(self.conflict))?;
-        match self.transaction.commit().await {
+        match self.transaction.commit_with(statements).await {
             Ok(()) => {}
-            Err(DbError::CommitLost(source)) => match self.store.were_committed(&records).await {
+            Err(DbError::CommitLost(source)) => match self.store.were_committed(records.last()).await {
                 Ok(true) => {}
                 Ok(false) => return Err(StoreError::Unavailable(source)),
                 Err(_) => return Err(StoreError::Unknown(source)),

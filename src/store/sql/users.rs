@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::agents::{issued_writ, use_once};
+use super::issuing::{USE_ONCE, issued_writ};
 use super::reach::LIVE;
 use super::{SqlStore, Write};
 use crate::audit::Change;
@@ -22,7 +22,7 @@ impl SqlStore {
         let mut write = self.write().await?;
         let NewRevocation { target, forget_after, at, .. } = revocation;
         if let Some((id, until)) = once
-            && !write.finds(&use_once(1), vec![bytes(id), time(until), time(*at)]).await?
+            && !write.finds(USE_ONCE, vec![bytes(id), time(until), time(*at)]).await?
         {
             return Ok(None);
         }
@@ -68,7 +68,7 @@ impl Users for SqlStore {
         event: &Change,
     ) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        if !write.finds(&use_once(1), vec![bytes(id), time(until), time(at)]).await? {
+        if !write.finds(USE_ONCE, vec![bytes(id), time(until), time(at)]).await? {
             return Ok(false);
         }
         write.commit(at, event).await?;

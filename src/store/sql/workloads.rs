@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::agents::{AGENT, Known};
+use super::agents::AGENT;
+use super::issuing::Known;
 use super::{SqlStore, Write};
 use crate::audit::Change;
 use crate::clock::Timestamp;
@@ -102,10 +103,12 @@ impl Workloads for SqlStore {
     ) -> Result<Option<(AgentWorkload, IssueContext)>, StoreError> {
         let known = Known {
             columns: &format!("w.issuer, w.subject, w.tenant, w.agent, w.claims, w.created, {AGENT}"),
-            from: "agent_workload w JOIN agent a ON a.tenant = w.tenant AND a.name = w.agent",
-            by: "w.issuer = $2 AND w.subject = $3",
+            asked: &["issuer", "workload"],
+            found: "agent_workload w ON w.issuer = asked.issuer AND w.subject = asked.workload \
+                    JOIN agent a ON a.tenant = w.tenant AND a.name = w.agent",
         };
-        self.context(known, vec![text_or_null(user), text(issuer), text(subject)], workload).await
+        let question = (text_or_null(user), vec![text(issuer), text(subject)]);
+        self.contexts(known, vec![question], workload).await?.pop().unwrap_or(Ok(None))
     }
 
     async fn use_by_one(
@@ -118,7 +121,7 @@ impl Workloads for SqlStore {
         let rows = self.database.write(USE_BY_ONE, vec![bytes(id), time(until), text(key), time(at)]).await?;
         // An id that was used up without a key belongs to none.
         let first = read_first(rows, "used_id", Row::parse_or_null::<PublicKey>)?.flatten();
-        self.forget_used_ids(id, at).await;
+        self.forget_used_ids(id, at);
         Ok(first == Some(*key))
     }
 }

@@ -14,6 +14,7 @@ for_every_backend!(
     an_agent_with_a_grant_gets_a_writ_bound_to_its_key,
     a_grant_for_a_user_counts_for_that_user_only,
     an_assertion_and_a_proof_count_once,
+    a_denied_request_uses_up_its_assertion_and_its_proof,
     a_writ_never_outlives_its_grant,
     a_disabled_agent_gets_nothing,
     nothing_is_issued_without_a_proof_unless_the_grant_says_so,
@@ -84,6 +85,27 @@ async fn an_assertion_and_a_proof_count_once(database: &Database) {
     assert!(refused(again, 401, "invalid_client").contains("used before"));
     let again = test.token_with(&test.form(&agent, &[("scope", "notes:read:team")]), Some(&proof)).await;
     assert!(refused(again, 400, "invalid_dpop_proof").contains("used before"));
+}
+
+/// Also where there is no writ: what was denied cannot be shown again for something else.
+async fn a_denied_request_uses_up_its_assertion_and_its_proof(database: &Database) {
+    let test = start(database).await;
+    let (agent, _) = test.granted("planner", "notes:read:team").await;
+    let form = |scope: &str| test.form(&agent, &[("scope", scope)]);
+    let (denied, proof) = (form("notes:write:team"), test.token_proof(&agent.key));
+    refused(test.token_with(&denied, Some(&proof)).await, 400, "invalid_scope");
+    let mut fewer = denied.clone();
+    fewer.last_mut().unwrap().1 = "notes:read:team".into();
+    let again = test.token_with(&fewer, Some(&test.token_proof(&agent.key))).await;
+    assert!(refused(again, 401, "invalid_client").contains("used before"));
+    let again = test.token_with(&form("notes:read:team"), Some(&proof)).await;
+    assert!(refused(again, 400, "invalid_dpop_proof").contains("used before"));
+    test.token_with(&form("notes:read:team"), Some(&test.token_proof(&agent.key))).await.ok();
+    // A proof that does not hold: the assertion is used up all the same.
+    let form = form("notes:read:team");
+    refused(test.token_with(&form, Some("x.y.z")).await, 400, "invalid_dpop_proof");
+    let again = test.token_with(&form, Some(&test.token_proof(&agent.key))).await;
+    assert!(refused(again, 401, "invalid_client").contains("used before"));
 }
 
 async fn a_writ_never_outlives_its_grant(database: &Database) {

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use writ::clock::Timestamp;
 use writ::policy::Grant;
 use writ::revocation::{Entry, Target};
-use writ::store::{AgentStatus, StoreError};
+use writ::store::{AgentStatus, KeyBefore, KeyRotation, NewRevocation, Recorded, SingleUse, StoreError};
 
-use super::make::{AT, LATER, agent, change, changes, event, grant, issued, key, name};
+use super::make::{AT, LATER, agent, change, changes, event, grant, issued, key, name, revocation};
 use super::{Database, for_every_backend};
 
 for_every_backend!(
@@ -23,8 +23,11 @@ for_every_backend!(
     a_removed_grant_and_its_revocation_are_one_change,
     the_issue_context_is_the_agent_its_grants_and_the_head,
     the_issue_context_is_of_one_moment,
+    of_many_who_ask_for_contexts_at_once_each_is_told_of_its_own_agent,
     an_issued_writ_is_found_by_its_id,
     of_writs_recorded_at_once_each_has_its_record_and_what_exists_fails_alone,
+    a_writ_and_what_it_uses_up_are_one_change,
+    of_writs_recorded_at_once_with_the_same_id_to_use_up_one_is_recorded,
     a_single_use_id_is_used_once,
     of_many_who_use_an_id_at_once_one_is_first,
     of_many_ids_used_at_once_each_is_first_once,
@@ -166,30 +169,75 @@ async fn the_issue_context_is_of_one_moment(db: &Database) {
     writer.await.unwrap();
 }
 
+/// Asked of two stores, with a user and without, by present keys, by one that was replaced, and by one that nobody has.
+async fn of_many_who_ask_for_contexts_at_once_each_is_told_of_its_own_agent(db: &Database) {
+    for n in 1..=9 {
+        let name = format!("agent-{n}");
+        db.store.register_agent(&agent(&name, n), &event()).await.unwrap();
+        for id in 0..n % 4 {
+            let id = writ::id::GrantId::from_bytes([16 * n + id; 16]);
+            db.store.add_grant(&Grant { id, ..grant(1, &name) }, AT, &event()).await.unwrap();
+        }
+    }
+    let to = KeyRotation {
+        tenant: name("acme"),
+        name: name("agent-9"),
+        to: key(10),
+        from: None,
+        before: KeyBefore::CountsUntil(LATER),
+        at: AT,
+    };
+    db.store.rotate_agent_key(&to, &event()).await.unwrap();
+    let alice = name("alice@example.com");
+    let suspension = NewRevocation {
+        target: Target::Subject(name("acme"), name("alice@example.com")),
+        ..revocation(Target::Everything)
+    };
+    db.store.suspend_user(&suspension, None, &event()).await.unwrap().unwrap();
+    let stores = [Arc::clone(&db.store), db.another().await];
+    let ask = async |n: usize| {
+        let (by, subject) = (1 + (n % 11) as u8, n.is_multiple_of(3).then_some(&alice));
+        (by, subject.is_some(), stores[n % 2].issue_context(&key(by), subject).await)
+    };
+    for (by, asked, answer) in join_all((0..330).map(ask)).await {
+        match answer {
+            Err(StoreError::NotFound("agent")) => assert_eq!(by, 11),
+            answer => {
+                let context = answer.unwrap();
+                let n = by.min(9);
+                assert_eq!(context.agent.name, name(&format!("agent-{n}")));
+                assert_eq!((context.agent.key, context.suspended), (Some(key(by)), asked));
+                let ids: Vec<u8> = context.grants.iter().map(|grant| grant.id.as_bytes()[0]).collect();
+                assert_eq!(ids, (0..n % 4).map(|id| 16 * n + id).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
 async fn an_issued_writ_is_found_by_its_id(db: &Database) {
     let writ = issued(1);
-    db.store.record_issued(&writ, &change("writ.issue", "w")).await.unwrap();
+    assert_eq!(db.store.record_issued(&writ, &[], &change("writ.issue", "w")).await.unwrap(), Recorded::Yes);
     assert_eq!(db.store.issued(writ.id).await.unwrap(), Some(writ.clone()));
     assert_eq!(db.store.issued(issued(2).id).await.unwrap(), None);
     // Often: answers of one change's statements arrive together, or not.
     for _ in 0..50 {
-        let again = db.store.record_issued(&writ, &event()).await;
+        let again = db.store.record_issued(&writ, &[], &event()).await;
         assert!(matches!(again, Err(StoreError::Conflict("a writ of that id"))), "{again:?}");
     }
     assert_eq!(changes(&*db.store).await, ["writ.issue w"]);
 }
 
 async fn of_writs_recorded_at_once_each_has_its_record_and_what_exists_fails_alone(db: &Database) {
-    db.store.record_issued(&issued(3), &change("writ.issue", "before")).await.unwrap();
+    assert_eq!(db.store.record_issued(&issued(3), &[], &change("writ.issue", "before")).await.unwrap(), Recorded::Yes);
     let stores = [Arc::clone(&db.store), db.another().await];
     let record = async |n: u8| {
         let event = change("writ.issue", &n.to_string());
-        (n, stores[usize::from(n % 2)].record_issued(&issued(n), &event).await)
+        (n, stores[usize::from(n % 2)].record_issued(&issued(n), &[], &event).await)
     };
     for (n, answer) in join_all((1..=120).map(&record)).await {
         match n {
             3 => assert!(matches!(answer, Err(StoreError::Conflict("a writ of that id"))), "{answer:?}"),
-            _ => answer.unwrap(),
+            _ => assert_eq!(answer.unwrap(), Recorded::Yes),
         }
         assert_eq!(db.store.issued(issued(n).id).await.unwrap(), Some(issued(n)));
     }
@@ -199,6 +247,44 @@ async fn of_writs_recorded_at_once_each_has_its_record_and_what_exists_fails_alo
     let mut expected: Vec<_> = (1..=120).filter(|n| *n != 3).map(|n| format!("writ.issue {n}")).collect();
     expected.sort();
     assert_eq!(recorded, expected);
+}
+
+const fn once(n: u8) -> SingleUse {
+    SingleUse { id: [n; 32], until: LATER }
+}
+
+async fn a_writ_and_what_it_uses_up_are_one_change(db: &Database) {
+    let record = async |n: u8, uses: &[SingleUse]| db.store.record_issued(&issued(n), uses, &event()).await;
+    let is_new = async |n: u8| db.store.use_once(&[n; 32], LATER, AT).await.unwrap();
+    assert_eq!(record(1, &[once(1), once(2)]).await.unwrap(), Recorded::Yes);
+    assert!(!is_new(1).await && !is_new(2).await);
+    // What was used before is told by its place; what was not is used up all the same.
+    assert_eq!(record(2, &[once(3), once(2), once(1)]).await.unwrap(), Recorded::UsedBefore(1));
+    assert_eq!(db.store.issued(issued(2).id).await.unwrap(), None);
+    assert!(!is_new(3).await);
+    assert_eq!(record(2, &[once(4), once(4)]).await.unwrap(), Recorded::UsedBefore(1), "twice in one is twice");
+    // Of a record that is refused nothing is used up.
+    let refused = record(1, &[once(5)]).await;
+    assert!(matches!(refused, Err(StoreError::Conflict("a writ of that id"))), "{refused:?}");
+    assert_eq!(record(3, &[once(5)]).await.unwrap(), Recorded::Yes);
+    assert_eq!(changes(&*db.store).await.len(), 2);
+}
+
+async fn of_writs_recorded_at_once_with_the_same_id_to_use_up_one_is_recorded(db: &Database) {
+    let stores = [Arc::clone(&db.store), db.another().await];
+    let record = async |n: u8| {
+        let uses = [once(n / 4), once(100 + n)];
+        (n, stores[usize::from(n % 2)].record_issued(&issued(n), &uses, &event()).await.unwrap())
+    };
+    let mut recorded = [0; 25];
+    for (n, answer) in join_all((0..100).map(record)).await {
+        assert!(matches!(answer, Recorded::Yes | Recorded::UsedBefore(0)), "{answer:?}");
+        recorded[usize::from(n / 4)] += u32::from(answer == Recorded::Yes);
+        assert_eq!(db.store.issued(issued(n).id).await.unwrap().is_some(), answer == Recorded::Yes);
+        assert!(!db.store.use_once(&[100 + n; 32], LATER, AT).await.unwrap());
+    }
+    assert_eq!(recorded, [1; 25]);
+    assert_eq!(changes(&*db.store).await.len(), 25);
 }
 
 async fn a_single_use_id_is_used_once(db: &Database) {

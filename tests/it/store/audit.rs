@@ -7,7 +7,7 @@ use writ::audit::{Actor, Change, Checkpoint, Event, Finish, Head, Outcome, Recor
 use writ::clock::Timestamp;
 use writ::id::RequestId;
 use writ::key::KeyPair;
-use writ::store::{AuditQuery, StoreError};
+use writ::store::{AuditQuery, Recorded, StoreError};
 
 use super::make::{
     AT, LATER, agent, block, change, changes, decision, event, everything, grant, issued, journal, name,
@@ -84,7 +84,7 @@ async fn every_change_leaves_one_record_in_a_whole_chain(db: &Database) {
     db.store.register_agent(&agent("a", 1), &change("agent.register", "a")).await.unwrap();
     db.store.register_agent(&agent("a", 2), &change("agent.register", "again")).await.unwrap_err();
     db.store.add_grant(&grant(1, "a"), LATER, &change("grant.add", "g")).await.unwrap();
-    db.store.record_issued(&issued(1), &change("writ.issue", "w")).await.unwrap();
+    assert_eq!(db.store.record_issued(&issued(1), &[], &change("writ.issue", "w")).await.unwrap(), Recorded::Yes);
     assert_eq!(changes(&*db.store).await, ["agent.register a", "grant.add g", "writ.issue w"]);
     let found = db.store.audit(&everything()).await.unwrap();
     let times: Vec<Timestamp> = found.iter().map(|(_, record)| record.at).collect();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use writ::clock::{Clock as _, SystemClock, Timestamp};
 use writ::id::GrantId;
 use writ::revocation::{Entry, Target};
-use writ::store::{Heads, IssuedWrit, NewRevocation, Store};
+use writ::store::{Heads, IssuedWrit, NewRevocation, Recorded, Store};
 
 use super::make::{AT, LATER, agent, block, change, changes, event, issued, key, name, revocation};
 use super::{Database, for_every_backend};
@@ -372,7 +372,7 @@ async fn an_entry_that_matters_cannot_be_deleted(db: &Database) {
 async fn issued_writs_that_are_long_over_are_forgotten(db: &Database) {
     for (n, expires) in [(1, ago(3700)), (2, ago(3500)), (3, LATER)] {
         let writ = IssuedWrit { expires, ..issued(n) };
-        db.store.record_issued(&writ, &event()).await.unwrap();
+        assert_eq!(db.store.record_issued(&writ, &[], &event()).await.unwrap(), Recorded::Yes);
     }
     assert_eq!(db.store.forget_over().await.unwrap(), 1);
     for (n, there) in [(1, false), (2, true), (3, true)] {

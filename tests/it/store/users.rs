@@ -3,7 +3,7 @@
 use writ::clock::Timestamp;
 use writ::id::GrantId;
 use writ::revocation::Target;
-use writ::store::IssuedWrit;
+use writ::store::{IssuedWrit, Recorded};
 
 use crate::store::make::{AT, LATER, block, event, issued, name, revocation};
 use crate::store::{Database, for_every_backend};
@@ -76,7 +76,7 @@ async fn a_users_live_writs_are_those_that_nothing_has_ended(db: &Database) {
         (5, IssuedWrit { tenant: name("other"), ..writ(5) }),
     ] {
         assert_eq!(other.id, block(n));
-        db.store.record_issued(&other, &event()).await.unwrap();
+        assert_eq!(db.store.record_issued(&other, &[], &event()).await.unwrap(), Recorded::Yes);
     }
     assert_eq!(live(LATER).await, [block(2), block(1)], "the latest first");
     assert_eq!(live(Timestamp::from_millis(LATER.millis() + 1)).await, []);
@@ -111,7 +111,7 @@ async fn a_users_live_writs_are_those_that_nothing_has_ended(db: &Database) {
         Target::Tenant(name("acme")),
     ]) {
         let fresh = IssuedWrit { epoch, grants: vec![GrantId::from_bytes([99; 16])], ..writ(n) };
-        db.store.record_issued(&fresh, &event()).await.unwrap();
+        assert_eq!(db.store.record_issued(&fresh, &[], &event()).await.unwrap(), Recorded::Yes);
         assert!(live(AT).await.contains(&block(n)), "{deadly}");
         db.store.end_logins(&revocation(deadly.clone()), None, &event()).await.unwrap();
         assert!(!live(AT).await.contains(&block(n)), "{deadly}");
