@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,7 +145,8 @@ impl Server {
         // Taken out of this thread's runtime: the worker's own waits for it from now on.
         let (Ok(stream), Some(seat)) = (stream.into_std(), Worker::seat(&self.workers)) else { return };
         let visitor = place.visitor();
-        let connection = self.connection(stream, address, visitor.clone(), seat.upstreams());
+        // In a box: what a task holds is moved around inside of it, and each way station would have room for all of it.
+        let connection = Box::pin(self.connection(stream, address, visitor.clone(), seat.upstreams()));
         let counted = async move {
             tokio::select! {
                 biased;
@@ -164,29 +165,26 @@ impl Server {
         visitor: Arc<Visitor>,
         upstreams: Arc<Upstreams>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let (door, limits, stop, tls) = (self.door.clone(), self.limits.clone(), self.stop.clone(), self.tls.clone());
+        let (door, stop, tls) = (self.door.clone(), self.stop.clone(), self.tls.clone());
         let caller = move |proven, refused| Peer { address, visitor, proven, refused, upstreams };
         async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small answers must not wait for the other side's acknowledgement.
             let _ = stream.set_nodelay(true);
+            let timeout = door.limits.head_timeout;
             let Some(tls) = tls else {
-                let Ok(Some((protocol, first, stream))) =
-                    tokio::time::timeout(limits.head_timeout, detect(stream)).await
-                else {
+                let Ok(Some((protocol, first, stream))) = tokio::time::timeout(timeout, detect(stream)).await else {
                     return;
                 };
-                let caller = |refused| caller(None, refused);
-                return serve(stream, first, protocol, caller, door, &limits, &stop).await;
+                return serve(stream, first, protocol, |refused| caller(None, refused), door, stop).await;
             };
-            let Ok(Ok(stream)) = tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await else { return };
+            let Ok(Ok(stream)) = tokio::time::timeout(timeout, tls.accept(stream)).await else { return };
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
             };
             let proven = proven_key(stream.get_ref().1);
-            let caller = |refused| caller(proven, refused);
-            serve(stream, BytesMut::new(), protocol, caller, door, &limits, &stop).await;
+            serve(stream, BytesMut::new(), protocol, |refused| caller(proven, refused), door, stop).await;
         }
     }
 }
@@ -216,53 +214,76 @@ async fn detect<T: AsyncRead + Unpin>(mut stream: T) -> Option<(Protocol, BytesM
     }
 }
 
-async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+/// In a box of its own for each kind of connection: an idle one must not take the room of the largest.
+fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: T,
     first: BytesMut,
     protocol: Protocol,
     caller: impl FnOnce(Refused) -> Peer,
     door: Arc<Door>,
-    limits: &EdgeLimits,
-    stop: &CancellationToken,
-) {
-    let head = HeadLimits { bytes_max: limits.head_bytes_max, fields_max: limits.head_fields_max };
+    stop: CancellationToken,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let head = HeadLimits { bytes_max: door.limits.head_bytes_max, fields_max: door.limits.head_fields_max };
     let framing = (protocol == Protocol::Http1).then(|| Framing::new(head));
-    let io = Strict::new(stream, first, framing, limits.idle_timeout);
+    let io = Strict::new(stream, first, framing, door.limits.idle_timeout);
     let peer = Arc::new(caller(io.refused()));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (door, peer) = (door.clone(), peer.clone());
-        async move { caught(door.answer(request, &peer)).await }
-    });
-    // How a connection ends is no news: the requests on it have told their own stories.
-    let _ = match protocol {
-        Protocol::Http1 => {
-            let connection = http1(limits).serve_connection(TokioIo::new(io), service);
-            let mut connection = pin!(connection);
-            tokio::select! {
-                biased;
-                end = connection.as_mut() => end,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+    match protocol {
+        Protocol::Http1 => Box::pin(serve_http1(io, door, peer, stop)),
+        Protocol::Http2 => Box::pin(serve_http2(io, door, peer, stop)),
+    }
+}
+
+// How a connection ends is no news: the requests on it have told their own stories.
+
+async fn serve_http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    io: Strict<T>,
+    door: Arc<Door>,
+    peer: Arc<Peer>,
+    stop: CancellationToken,
+) {
+    let builder = http1(&door.limits);
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(io), service_fn(|request| answer(&door, &peer, request))));
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
-        Protocol::Http2 => {
-            let streams = CancellationToken::new();
-            // Dropped with the connection, however that ends: no stream outlives it.
-            let _end = streams.clone().drop_guard();
-            let connection = http2(limits, Streams(streams)).serve_connection(TokioIo::new(io), service);
-            let mut connection = pin!(connection);
-            tokio::select! {
-                biased;
-                end = connection.as_mut() => end,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+    }
+}
+
+async fn serve_http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    io: Strict<T>,
+    door: Arc<Door>,
+    peer: Arc<Peer>,
+    stop: CancellationToken,
+) {
+    let streams = CancellationToken::new();
+    // Dropped with the connection, however that ends: no stream outlives it.
+    let _end = streams.clone().drop_guard();
+    let builder = http2(&door.limits, Streams(streams));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(io), service_fn(move |request| answer(&door, &peer, request))));
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
-    };
+    }
+}
+
+/// In a box that lives as long as the request: the HTTP library keeps room for it as long as the connection.
+fn answer(
+    door: &Arc<Door>,
+    peer: &Arc<Peer>,
+    request: Request<Incoming>,
+) -> Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Panicked>> + Send>> {
+    let (door, peer) = (door.clone(), peer.clone());
+    Box::pin(async move { caught(door.answer(request, &peer)).await })
 }
 
 fn http1(limits: &EdgeLimits) -> http1::Builder {
@@ -310,11 +331,16 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Stream
 #[error("the request panicked")]
 struct Panicked;
 
-async fn caught(answer: impl Future<Output = Response<AnswerBody>>) -> Result<Response<AnswerBody>, Panicked> {
-    AssertUnwindSafe(answer).catch_unwind().await.map_err(|_message| {
-        // Counted by `telemetry`. Not the panic's own message: nobody can say what stands in it.
-        tracing::error!("a request panicked and was closed; this is a bug in writ");
-        Panicked
+/// Not an async function: that would hold what it is given twice.
+fn caught(
+    answer: impl Future<Output = Response<AnswerBody>>,
+) -> impl Future<Output = Result<Response<AnswerBody>, Panicked>> {
+    AssertUnwindSafe(answer).catch_unwind().map(|answered| {
+        answered.map_err(|_message| {
+            // Counted by `telemetry`. Not the panic's own message: nobody can say what stands in it.
+            tracing::error!("a request panicked and was closed; this is a bug in writ");
+            Panicked
+        })
     })
 }
 

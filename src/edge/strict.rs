@@ -21,14 +21,17 @@ pub(super) type Refused = Arc<OnceLock<Refusal>>;
 const STAND_IN: &[u8] = b"GET /.writ/refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 /// The path of that head.
 pub(super) const STAND_IN_PATH: &str = "/.writ/refused";
-/// How much is read at once.
+/// How much more is read at once of a head that is incomplete.
 const READ_BYTES: usize = 16_384;
 
 /// A connection that shows its reader only what [`Framing`] lets pass.
+///
+/// Bytes go from the connection into the reader's own memory and are judged there: one that waits for a request holds nothing.
 pub(super) struct Strict<T> {
     inner: T,
-    buffer: BytesMut,
-    /// So many bytes of the buffer may be read.
+    /// What came and was not read yet: an incomplete head, mostly.
+    kept: BytesMut,
+    /// So many bytes of it may be read.
     passed: usize,
     /// `None` for HTTP/2, which has its own framing.
     framing: Option<Framing>,
@@ -48,8 +51,8 @@ impl<T> Strict<T> {
     pub(super) fn new(inner: T, first: BytesMut, framing: Option<Framing>, stall_timeout: Duration) -> Self {
         let stall = Stall { timeout: stall_timeout, timer: None };
         let mut strict =
-            Self { inner, buffer: first, passed: 0, framing, broken: None, refused: Refused::default(), stall };
-        strict.judge();
+            Self { inner, kept: first, passed: 0, framing, broken: None, refused: Refused::default(), stall };
+        strict.judge_kept();
         strict
     }
 
@@ -58,23 +61,90 @@ impl<T> Strict<T> {
         self.refused.clone()
     }
 
-    fn judge(&mut self) {
-        let Some(framing) = &mut self.framing else {
-            self.passed = self.buffer.len();
-            return;
-        };
-        let progress = framing.advance(&self.buffer);
-        self.passed = progress.passed;
-        let Some((part, refusal)) = progress.refused else { return };
+    fn judge_kept(&mut self) {
+        let (passed, refused) = judged(self.framing.as_mut(), &self.kept);
+        self.passed = passed;
+        if let Some(refused) = refused {
+            self.kept.truncate(passed);
+            self.refuse(refused);
+        }
+    }
+
+    /// Behind what has passed already.
+    fn refuse(&mut self, (part, refusal): (Part, Refusal)) {
         self.broken = Some(part);
         // Only the first counts, and there is no second: nothing is read after it.
         let _ = self.refused.set(refusal);
-        self.buffer.truncate(self.passed);
         if part == Part::Head {
-            self.buffer.extend_from_slice(STAND_IN);
-            self.passed = self.buffer.len();
+            self.kept.extend_from_slice(STAND_IN);
+            self.passed = self.kept.len();
         }
     }
+
+    /// Hands out what has passed of what is kept.
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let take = self.passed.min(buf.remaining());
+        buf.put_slice(&self.kept[..take]);
+        self.kept.advance(take);
+        self.passed -= take;
+        if self.kept.is_empty() {
+            self.kept = BytesMut::new();
+        }
+    }
+}
+
+/// How far `bytes` are good, and what stands there if that is not good.
+fn judged(framing: Option<&mut Framing>, bytes: &[u8]) -> (usize, Option<(Part, Refusal)>) {
+    let Some(framing) = framing else { return (bytes.len(), None) };
+    let progress = framing.advance(bytes);
+    (progress.passed, progress.refused)
+}
+
+impl<T: AsyncRead + Unpin> Strict<T> {
+    /// Reads into the reader's memory, and leaves there what passes. Ready without a byte: nothing has passed yet, or it is the end.
+    fn poll_direct(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Came>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let came = &buf.filled()[before..];
+        if came.is_empty() {
+            return Poll::Ready(Ok(Came::End));
+        }
+        let (passed, refused) = judged(self.framing.as_mut(), came);
+        match refused {
+            Some(refused) => self.refuse(refused),
+            None => self.kept.extend_from_slice(&came[passed..]),
+        }
+        buf.set_filled(before + passed);
+        Poll::Ready(Ok(if passed > 0 { Came::Passed } else { Came::Kept }))
+    }
+
+    /// Reads behind what is kept.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Came>> {
+        self.kept.reserve(READ_BYTES);
+        if ready!(poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.kept))? == 0 {
+            return Poll::Ready(Ok(Came::End));
+        }
+        self.judge_kept();
+        Poll::Ready(Ok(Came::Kept))
+    }
+
+    /// Throws away what comes behind a refusal. Not taken for the end: that would be the end of the answer, too.
+    fn poll_waste(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<Came>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let came = buf.filled().len() - before;
+        buf.set_filled(before);
+        Poll::Ready(Ok(if came > 0 { Came::Kept } else { Came::End }))
+    }
+}
+
+/// What a read brought.
+enum Came {
+    /// Bytes that the reader has.
+    Passed,
+    /// None that it has yet.
+    Kept,
+    End,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
@@ -82,25 +152,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
         let this = &mut *self;
         loop {
             if this.passed > 0 {
-                let take = this.passed.min(buf.remaining());
-                buf.put_slice(&this.buffer[..take]);
-                this.buffer.advance(take);
-                this.passed -= take;
+                this.hand_out(buf);
                 return Poll::Ready(Ok(()));
             }
-            if this.broken == Some(Part::Body) {
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            }
-            this.buffer.reserve(READ_BYTES);
-            if ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.buffer))? == 0 {
+            let came = match this.broken {
+                Some(Part::Body) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Some(Part::Head) => ready!(this.poll_waste(cx, buf))?,
+                None if this.kept.is_empty() => ready!(this.poll_direct(cx, buf))?,
+                None => ready!(this.poll_more(cx))?,
+            };
+            if let Came::Passed | Came::End = came {
                 return Poll::Ready(Ok(()));
             }
-            if this.broken.is_some() {
-                // Thrown away, but not taken for the end: that would be the end of the answer, too.
-                this.buffer.clear();
-                continue;
-            }
-            this.judge();
         }
     }
 }
