@@ -25,6 +25,7 @@ pub(crate) struct Footprint {
     pub(crate) chains_mb: f64,
     pub(crate) connections_before_mb: f64,
     pub(crate) connections_mb: f64,
+    pub(crate) resting_mb: f64,
 }
 
 pub(crate) fn measure(background: &Runtime) -> Footprint {
@@ -52,6 +53,9 @@ pub(crate) fn measure(background: &Runtime) -> Footprint {
     let connections_before_mb = edge.served.process.resident_mb();
     let open = connected(edge.served.http1, &Ask::unproven("GET", &Writ::bearer(&edge.authority)));
     let connections_mb = edge.served.process.resident_mb();
+    // Until the last of them rests.
+    background.block_on(async { tokio::time::sleep(Duration::from_secs(5)).await });
+    let resting_mb = edge.served.process.resident_mb();
     assert_eq!(open.len(), CONNECTIONS);
     Footprint {
         joined_ms,
@@ -61,6 +65,7 @@ pub(crate) fn measure(background: &Runtime) -> Footprint {
         chains_mb,
         connections_before_mb,
         connections_mb,
+        resting_mb,
     }
 }
 

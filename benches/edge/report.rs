@@ -138,11 +138,13 @@ fn asked(case: &Case) -> (Http, Body, usize) {
 }
 
 fn of_footprint(of: &Footprint) -> String {
-    let Footprint { joined_ms, ready_ms, idle_mb, served_mb, chains_mb, connections_before_mb, connections_mb } = of;
+    let Footprint { joined_ms, ready_ms, idle_mb, served_mb, chains_mb, .. } = of;
+    let Footprint { connections_before_mb, connections_mb, resting_mb, .. } = of;
     format!(
         "\nAn idle edge holds {idle_mb:.1} MB. It is ready {ready_ms:.0} ms after its start ({joined_ms:.0} ms the first time, when it joins). \
          Having served 64 writs it holds {served_mb:.1} MB, after 100,000 distinct ones {chains_mb:.1} MB; \
-         10,000 connections that were served and stay open take it from {connections_before_mb:.1} to {connections_mb:.1} MB.\n"
+         10,000 connections that were served and stay open take it from {connections_before_mb:.1} to {connections_mb:.1} MB, \
+         and to {resting_mb:.1} MB once they have been idle for 5 seconds.\n"
     )
 }
 

@@ -57,6 +57,7 @@ struct LimitsFile {
     head_timeout_s: Option<u64>,
     body_bytes_max: Option<u64>,
     read_body_bytes_max: Option<u64>,
+    read_bodies_bytes_max: Option<u64>,
     idle_timeout_s: Option<u64>,
     h2_streams_max: Option<u64>,
     connect_timeout_s: Option<u64>,
@@ -129,6 +130,8 @@ pub struct EdgeLimits {
     pub body_bytes_max: u64,
     /// The longest request body in bytes where it is read in full before it is forwarded: JSON, or covered by a proof.
     pub read_body_bytes_max: usize,
+    /// The most bytes of such bodies at one time, over all requests. More get a 503.
+    pub read_bodies_bytes_max: usize,
     /// The longest silence within a request body or an upstream's answer.
     pub idle_timeout: Duration,
     /// The most concurrent streams of an HTTP/2 connection.
@@ -379,6 +382,11 @@ impl LimitsFile {
             head_timeout: seconds(limit!(self.head_timeout_s, 30, 1..=300)?),
             body_bytes_max: limit!(self.body_bytes_max, 104_857_600, 0..=1_099_511_627_776)?,
             read_body_bytes_max: count(limit!(self.read_body_bytes_max, 1_048_576, 0..=67_108_864)?),
+            read_bodies_bytes_max: count(limit!(
+                self.read_bodies_bytes_max,
+                268_435_456,
+                67_108_864..=1_099_511_627_776
+            )?),
             idle_timeout: seconds(limit!(self.idle_timeout_s, 300, 1..=86_400)?),
             h2_streams_max: u32::try_from(limit!(self.h2_streams_max, 128, 1..=10_000)?).unwrap_or(u32::MAX),
             connect_timeout: seconds(limit!(self.connect_timeout_s, 10, 1..=300)?),

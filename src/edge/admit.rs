@@ -21,6 +21,7 @@ use crate::edge::denial::Denial;
 use crate::edge::door::Door;
 use crate::edge::knowledge::KnownSettings;
 use crate::edge::limits::Reserved;
+use crate::edge::room::Whole;
 use crate::edge::server::Peer;
 use crate::edge::strict::STAND_IN_PATH;
 use crate::id::ServiceName;
@@ -53,7 +54,7 @@ pub(super) enum Arriving {
     /// Not read: it will stream.
     Open(Incoming),
     /// Read in full; where a route looks at it, as it was written from the parsed form.
-    Read(Bytes),
+    Read(Whole),
 }
 
 /// A request with a token that is live and held by its sender; what it asks for is not looked at yet.
@@ -256,7 +257,7 @@ impl Door {
                 let does = matched.ask(&coming.headers, content.as_ref())?.operations;
                 let demanded = (does.iter().cloned().collect(), demands, version);
                 let headers = coming.headers.clone();
-                let (asked, _) = canonical(service, &coming.method, &target, headers, &body, demanded)?;
+                let (asked, _) = canonical(service, &coming.method, &target, headers, &body.bytes, demanded)?;
                 let coming = Coming { body: Arriving::Read(body), ..coming };
                 return Err(Undecided::NeedsPerson(Box::new(NeedsPerson { coming, asked })));
             }
@@ -269,7 +270,7 @@ impl Door {
             None => (headers, body),
             Some(consent) => {
                 let body = self.read_to_show(body).await?;
-                let headers = consent.covers(service, &method, &target, headers, &body, permit.operations())?;
+                let headers = consent.covers(service, &method, &target, headers, &body.bytes, permit.operations())?;
                 (headers, Arriving::Read(body))
             }
         };
@@ -277,11 +278,11 @@ impl Door {
     }
 
     /// A whole body, no longer than what a person can be shown.
-    async fn read_to_show(&self, body: Arriving) -> Result<Bytes, Denial> {
+    async fn read_to_show(&self, body: Arriving) -> Result<Whole, Denial> {
         let bytes_max = Asked::BODY_BYTES_MAX.min(self.limits.read_body_bytes_max);
         match body {
-            Arriving::Read(bytes) => Ok(bytes),
-            Arriving::Open(body) => match body::read(body, bytes_max, self.limits.idle_timeout).await {
+            Arriving::Read(whole) => Ok(whole),
+            Arriving::Open(body) => match body::read(body, bytes_max, self.limits.idle_timeout, &self.bodies).await {
                 Err(Unreadable::TooLong) => Err(InvalidAsked::BodyTooLong.into()),
                 read => Ok(read?),
             },
@@ -378,7 +379,7 @@ impl Door {
 
     /// One reading of the request's head.
     fn received(&self, parts: &Parts, body: &Incoming, peer: &Peer) -> Result<Target, Denial> {
-        if let Some(refusal) = peer.refused.get().filter(|_| parts.uri.path() == STAND_IN_PATH) {
+        if let Some(refusal) = peer.seen.refused.get().filter(|_| parts.uri.path() == STAND_IN_PATH) {
             return Err((*refusal).into());
         }
         let served = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
@@ -464,7 +465,7 @@ impl Door {
             query: parts.uri.query(),
             body_sha256: match body {
                 Arriving::Open(_) => None,
-                Arriving::Read(bytes) => Some(sha256(bytes)),
+                Arriving::Read(whole) => Some(sha256(&whole.bytes)),
             },
         };
         let now = self.clock.now();
@@ -488,7 +489,9 @@ impl Door {
 
     async fn read(&self, body: Arriving, bytes_max: usize) -> Result<Arriving, Denial> {
         match body {
-            Arriving::Open(body) => Ok(Arriving::Read(body::read(body, bytes_max, self.limits.idle_timeout).await?)),
+            Arriving::Open(body) => {
+                Ok(Arriving::Read(body::read(body, bytes_max, self.limits.idle_timeout, &self.bodies).await?))
+            }
             read => Ok(read),
         }
     }
@@ -504,13 +507,13 @@ impl Door {
         if !matches!(&body, Arriving::Open(body) if body.is_end_stream()) {
             rule.declared(headers)?;
         }
-        let body = match self.read(body, rule.bytes_max).await? {
-            Arriving::Read(bytes) => bytes,
+        let Whole { bytes, taken } = match self.read(body, rule.bytes_max).await? {
+            Arriving::Read(whole) => whole,
             open @ Arriving::Open(_) => return Ok((None, open)),
         };
-        let content = rule.parse(&body)?;
-        let written = content.as_ref().map_or(body, |content| content.to_bytes().into());
-        Ok((content, Arriving::Read(written)))
+        let content = rule.parse(&bytes)?;
+        let bytes = content.as_ref().map_or(bytes, |content| content.to_bytes().into());
+        Ok((content, Arriving::Read(Whole { bytes, taken })))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::audit::Finish;
 use crate::edge::account::Ending;
 use crate::edge::denial::Denial;
 use crate::edge::places::Asking;
+use crate::edge::room::{Room, Taken, Whole};
 use crate::edge::streams::{BodyError, CutBody};
 use crate::vault::Scrubbing;
 
@@ -32,6 +33,9 @@ pub(super) enum Unreadable {
     /// Broken off, or malformed.
     #[error("the body broke off or is malformed")]
     Broken,
+    /// Others take all the room there is.
+    #[error("the edge holds as many bytes of bodies as it may")]
+    NoRoom,
 }
 
 impl From<Unreadable> for Denial {
@@ -40,12 +44,19 @@ impl From<Unreadable> for Denial {
             Unreadable::TooLong => Self::body_too_large(),
             Unreadable::TooSlow => Self::body_timeout(),
             Unreadable::Broken => Self::body_broken(),
+            Unreadable::NoRoom => Self::bodies_full(),
         }
     }
 }
 
-/// Reads a whole body of at most `bytes_max` within `timeout`.
-pub(super) async fn read(mut body: Incoming, bytes_max: usize, timeout: Duration) -> Result<Bytes, Unreadable> {
+/// Reads a whole body of at most `bytes_max` within `timeout`, as far as there is room.
+pub(super) async fn read(
+    mut body: Incoming,
+    bytes_max: usize,
+    timeout: Duration,
+    room: &Arc<Room>,
+) -> Result<Whole, Unreadable> {
+    let mut taken = room.enter();
     let whole = async {
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
@@ -54,20 +65,18 @@ pub(super) async fn read(mut body: Incoming, bytes_max: usize, timeout: Duration
             if first.len() + rest.len() + data.len() > bytes_max {
                 return Err(Unreadable::TooLong);
             }
-            match (first.is_empty(), rest.is_empty()) {
-                (true, true) => first = data,
-                _ => rest.extend_from_slice(&data),
+            taken.more(data.len()).map_err(|_| Unreadable::NoRoom)?;
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
             }
+            rest.extend_from_slice(&std::mem::take(&mut first));
+            rest.extend_from_slice(&data);
         }
-        if rest.is_empty() {
-            return Ok(first);
-        }
-        let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-        whole.extend_from_slice(&first);
-        whole.extend_from_slice(&rest);
-        Ok(whole.freeze())
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
     };
-    tokio::time::timeout(timeout, whole).await.unwrap_or(Err(Unreadable::TooSlow))
+    let bytes = tokio::time::timeout(timeout, whole).await.unwrap_or(Err(Unreadable::TooSlow))?;
+    Ok(Whole { bytes, taken })
 }
 
 /// Ends a silence. Costs nothing while there is none.
@@ -113,15 +122,20 @@ pub(super) struct UpBody {
 }
 
 enum Source {
-    Whole(Option<Bytes>),
+    Whole { bytes: Option<Bytes>, _taken: Taken },
     Streamed(Incoming),
 }
 
 impl UpBody {
     /// Bytes that were read and checked.
-    pub(super) fn whole(bytes: Bytes, upload: Arc<Upload>) -> Self {
+    pub(super) fn whole(Whole { bytes, taken }: Whole, upload: Arc<Upload>) -> Self {
         let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-        Self { source: Source::Whole(bytes), left: u64::MAX, upload, patience: Patience::new(Duration::MAX) }
+        Self {
+            source: Source::Whole { bytes, _taken: taken },
+            left: u64::MAX,
+            upload,
+            patience: Patience::new(Duration::MAX),
+        }
     }
 
     /// The caller's, as it comes.
@@ -143,7 +157,7 @@ impl Body for UpBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unreadable>>> {
         let this = &mut *self;
         let data = match &mut this.source {
-            Source::Whole(bytes) => match bytes.take() {
+            Source::Whole { bytes, .. } => match bytes.take() {
                 Some(bytes) => bytes,
                 None => return Poll::Ready(None),
             },
@@ -172,14 +186,14 @@ impl Body for UpBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Whole(bytes) => bytes.is_none(),
+            Source::Whole { bytes, .. } => bytes.is_none(),
             Source::Streamed(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Source::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Streamed(body) => body.size_hint(),
         }
     }

@@ -211,6 +211,11 @@ impl Denial {
         Self::new(Code::Unavailable, "edge_busy", "the edge works on as many requests as it may: try again")
     }
 
+    /// The bodies of all requests take as much memory as they may.
+    pub(super) fn bodies_full() -> Self {
+        Self::new(Code::Unavailable, "bodies_full", "the edge holds as many bytes of bodies as it may: try again")
+    }
+
     /// Nothing is known yet.
     pub(super) fn no_settings() -> Self {
         Self::new(Code::Unavailable, "no_settings", "the edge has not reached its authority yet: try again")

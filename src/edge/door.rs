@@ -24,6 +24,7 @@ use crate::edge::lend::Lender;
 use crate::edge::limits::Shares;
 use crate::edge::nonce::Nonces;
 use crate::edge::replay::UsedProofs;
+use crate::edge::room::Room;
 use crate::edge::server::Peer;
 use crate::id::RequestId;
 use crate::telemetry::metrics::EdgeMetrics;
@@ -37,6 +38,7 @@ pub(super) struct Door {
     pub(super) limits: EdgeLimits,
     /// One turn for each request that may be under way.
     pub(super) turns: Arc<Semaphore>,
+    pub(super) bodies: Arc<Room>,
     pub(super) bearer: BearerRule,
     pub(super) nonces: Option<Nonces>,
     pub(super) knowledge: Arc<Knowledge>,

@@ -131,6 +131,11 @@ impl Framing {
         Self { state: State::Head, limits, searched: 0 }
     }
 
+    /// Whether a request has ended and the next has not begun.
+    pub const fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Head) && self.searched == 0
+    }
+
     /// Looks at the bytes that come next.
     pub fn advance(&mut self, bytes: &[u8]) -> Progress {
         let mut passed = 0;

@@ -26,6 +26,7 @@ mod nonce;
 mod places;
 mod proxy;
 mod replay;
+mod room;
 mod running;
 mod server;
 pub mod ship;

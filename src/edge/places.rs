@@ -136,6 +136,13 @@ impl Visitor {
         }
     }
 
+    /// How long it has had no request; `None` while it has one.
+    pub(super) fn idle_for(&self) -> Option<Duration> {
+        let since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
+        let idle = self.requests.load(Ordering::Relaxed) == 0;
+        idle.then(|| self.began.elapsed().saturating_sub(since))
+    }
+
     fn may_go(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0 && !self.told.load(Ordering::Relaxed)
     }

@@ -76,7 +76,7 @@ impl Door {
         let scrubber = self.scrubber(lent.as_ref()).map_err(Stopped::failed)?;
         let upload = Arc::new(Upload { bytes: ending.bytes_up.clone(), ..Upload::default() });
         let body = match body {
-            Arriving::Read(bytes) => UpBody::whole(bytes, upload.clone()),
+            Arriving::Read(whole) => UpBody::whole(whole, upload.clone()),
             Arriving::Open(body) => {
                 UpBody::streamed(body, self.limits.body_bytes_max, self.limits.idle_timeout, upload.clone())
             }

@@ -28,6 +28,7 @@ use crate::edge::limits::Shares;
 use crate::edge::nonce::Nonces;
 use crate::edge::places::Places;
 use crate::edge::replay::UsedProofs;
+use crate::edge::room::Room;
 use crate::edge::server::{ListenError, Server, acceptor};
 use crate::edge::ship::{ShipLimits, Shipper, stored_head};
 use crate::edge::workers::Workers;
@@ -154,6 +155,7 @@ impl Bound {
             scrubbers: Scrubbers::default(),
             journal: journal.clone(),
             turns: Arc::new(Semaphore::new(config.limits.requests_max)),
+            bodies: Room::new(config.limits.read_bodies_bytes_max),
             limits: config.limits.clone(),
         });
 

@@ -1,10 +1,13 @@
 //! Listening: connections, TLS, protocol choice and the limits on all of them. Knows nothing of tokens.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,9 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +35,7 @@ use crate::edge::framing::{Framing, HeadLimits};
 use crate::edge::mutual::{HolderKeys, proven_key};
 use crate::edge::places::{Place, Places, Visitor};
 use crate::edge::proxy::Upstreams;
-use crate::edge::strict::{Refused, Strict};
+use crate::edge::strict::{Seen, Strict};
 use crate::edge::workers::Worker;
 use crate::key::PublicKey;
 
@@ -43,8 +47,8 @@ pub(super) struct Peer {
     pub(super) proven: Option<PublicKey>,
     /// Its connection, as far as it matters whether that may be closed.
     pub(super) visitor: Arc<Visitor>,
-    /// Why its next request is refused before it is read.
-    pub(super) refused: Refused,
+    /// Why its next request is refused before it is read, among other things.
+    pub(super) seen: Arc<Seen>,
     /// The connections to services on the thread that serves it.
     pub(super) upstreams: Arc<Upstreams>,
 }
@@ -166,7 +170,7 @@ impl Server {
         upstreams: Arc<Upstreams>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (door, stop, tls) = (self.door.clone(), self.stop.clone(), self.tls.clone());
-        let caller = move |proven, refused| Peer { address, visitor, proven, refused, upstreams };
+        let caller = move |proven, seen| Peer { address, visitor, proven, seen, upstreams };
         async move {
             let Ok(stream) = TcpStream::from_std(stream) else { return };
             // Small answers must not wait for the other side's acknowledgement.
@@ -176,7 +180,7 @@ impl Server {
                 let Ok(Some((protocol, first, stream))) = tokio::time::timeout(timeout, detect(stream)).await else {
                     return;
                 };
-                return serve(stream, first, protocol, |refused| caller(None, refused), door, stop).await;
+                return serve(stream, first, protocol, |seen| caller(None, seen), door, stop).await;
             };
             let Ok(Ok(stream)) = tokio::time::timeout(timeout, tls.accept(stream)).await else { return };
             let protocol = match stream.get_ref().1.alpn_protocol() {
@@ -184,7 +188,7 @@ impl Server {
                 _ => Protocol::Http1,
             };
             let proven = proven_key(stream.get_ref().1);
-            serve(stream, BytesMut::new(), protocol, |refused| caller(proven, refused), door, stop).await;
+            serve(stream, BytesMut::new(), protocol, |seen| caller(proven, seen), door, stop).await;
         }
     }
 }
@@ -219,14 +223,14 @@ fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: T,
     first: BytesMut,
     protocol: Protocol,
-    caller: impl FnOnce(Refused) -> Peer,
+    caller: impl FnOnce(Arc<Seen>) -> Peer,
     door: Arc<Door>,
     stop: CancellationToken,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let head = HeadLimits { bytes_max: door.limits.head_bytes_max, fields_max: door.limits.head_fields_max };
     let framing = (protocol == Protocol::Http1).then(|| Framing::new(head));
     let io = Strict::new(stream, first, framing, door.limits.idle_timeout);
-    let peer = Arc::new(caller(io.refused()));
+    let peer = Arc::new(caller(io.seen()));
     match protocol {
         Protocol::Http1 => Box::pin(serve_http1(io, door, peer, stop)),
         Protocol::Http2 => Box::pin(serve_http2(io, door, peer, stop)),
@@ -236,20 +240,76 @@ fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 // How a connection ends is no news: the requests on it have told their own stories.
 
 async fn serve_http1<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    io: Strict<T>,
+    mut io: Strict<T>,
     door: Arc<Door>,
     peer: Arc<Peer>,
     stop: CancellationToken,
 ) {
-    let builder = http1(&door.limits);
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(io), service_fn(|request| answer(&door, &peer, request))));
-    tokio::select! {
-        biased;
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+    loop {
+        // In a box, which is gone while the connection rests.
+        let Some(resting) = Box::pin(serve_until_rest(io, &door, &peer, &stop)).await else { return };
+        io = resting;
+        let _counted = door.metrics.rests();
+        let left = door.limits.head_timeout.saturating_sub(peer.visitor.idle_for().unwrap_or_default());
+        let came = tokio::select! {
+            biased;
+            came = io.comes() => came,
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(left) => false,
+        };
+        if !came {
+            let _ = io.shutdown().await;
+            return;
+        }
+    }
+}
+
+/// How long a connection keeps its buffers after a request, at least, and how often that is looked at.
+const REST_AFTER: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Serves requests until the connection ends, or has had none for a while: then without the HTTP library, which keeps its
+/// buffers as long as a connection, 16 kB at least.
+async fn serve_until_rest<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    io: Strict<T>,
+    door: &Arc<Door>,
+    peer: &Arc<Peer>,
+    stop: &CancellationToken,
+) -> Option<Strict<T>> {
+    let service = service_fn(|request| answer(door, peer, request));
+    let mut connection = http1(&door.limits).serve_connection(TokioIo::new(io), service);
+    let mut look = pin!(tokio::time::sleep(LOOK_EVERY));
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut connection => return None,
+            () = stop.cancelled() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                let _ = (&mut connection).await;
+                return None;
+            }
+            () = look.as_mut() => {}
+        }
+        let idle = peer.visitor.idle_for().is_some_and(|idle| idle >= REST_AFTER);
+        if idle && peer.seen.rests.load(Ordering::Relaxed) {
+            break;
+        }
+        look.as_mut().reset(Instant::now() + LOOK_EVERY);
+    }
+    // Between two requests it ends at once. Were it not, it would end behind the one that it is at.
+    Pin::new(&mut connection).graceful_shutdown();
+    let ended = poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx))).await;
+    match ended {
+        Poll::Ready(Ok(())) => {
+            let parts = connection.into_parts();
+            let mut io = parts.io.into_inner();
+            io.unread(&parts.read_buf);
+            Some(io)
+        }
+        Poll::Ready(Err(_)) => None,
+        Poll::Pending => {
             let _ = connection.await;
+            None
         }
     }
 }

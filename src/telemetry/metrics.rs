@@ -98,6 +98,8 @@ pub struct EdgeMetrics {
     pub revocations: Gauge,
     /// Requests that have been cleared for their credential and have not ended.
     pub open_requests: Gauge,
+    /// HTTP/1.1 connections that wait for a request and hold no buffers.
+    resting_connections: Gauge,
     /// Requests by what was decided.
     decided: Family<Decided, Counter>,
 }
@@ -112,19 +114,28 @@ struct Decided {
 impl Default for EdgeMetrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("writ_edge");
-        let [lease_left_ms, log_seq, revocations, open_requests] = std::array::from_fn(|_| Gauge::default());
+        let [lease_left_ms, log_seq, revocations, open_requests, resting_connections] =
+            std::array::from_fn(|_| Gauge::default());
         registry.register("lease_left_milliseconds", "How long the lease still holds", lease_left_ms.clone());
         registry.register("log_seq", "How much of the revocation log is known", log_seq.clone());
         registry.register("revocations", "Revocations that are held", revocations.clone());
         registry.register("open_requests", "Requests with a credential that have not ended", open_requests.clone());
+        let help = "Connections that wait for a request and hold no buffers";
+        registry.register("resting_connections", help, resting_connections.clone());
         let decided = Family::<Decided, Counter>::default();
         registry.register("requests", "Requests by verdict and reason code", decided.clone());
         registry.register("panics", PANICS_HELP, PANICS.clone());
-        Self { registry, lease_left_ms, log_seq, revocations, open_requests, decided }
+        Self { registry, lease_left_ms, log_seq, revocations, open_requests, resting_connections, decided }
     }
 }
 
 impl EdgeMetrics {
+    /// Counts a connection that rests, as long as what is answered is held.
+    pub fn rests(&self) -> Resting {
+        self.resting_connections.inc();
+        Resting(self.resting_connections.clone())
+    }
+
     /// A request was decided, for this reason code.
     pub fn decided(&self, verdict: &'static str, reason: &'static str) {
         self.decided.get_or_create(&Decided { verdict, reason }).inc();
@@ -133,6 +144,16 @@ impl EdgeMetrics {
     /// The text form.
     pub fn to_text(&self) -> String {
         encoded(&self.registry)
+    }
+}
+
+/// A connection that rests.
+#[derive(Debug)]
+pub struct Resting(Gauge);
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -109,6 +109,31 @@ async fn a_hundred_megabytes_for_a_service_that_does_not_read_stay_with_the_call
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn documents_take_no_more_room_together_than_there_is() {
+    let world = World::start_with(|config| config.limits.read_bodies_bytes_max = 50_000).await;
+    let writ = everything(&world);
+    let mut greedy = TcpStream::connect(world.edge.address()).await.unwrap();
+    greedy.write_all(head(&writ, "POST", "/notes/pay", "Content-Length: 50000").as_bytes()).await.unwrap();
+    greedy.write_all(&[b' '; 49_995]).await.unwrap();
+    let pays = async |status| {
+        let post = || writ.post("/notes/pay", r#"{"amount":1}"#);
+        let mut answer = world.send(post()).await;
+        let deadline = SystemClock.monotonic().after(PATIENCE);
+        while answer.status != status {
+            assert!(SystemClock.monotonic() < deadline, "{}", answer.text());
+            answer = world.send(post()).await;
+        }
+        answer
+    };
+    super::refused(&pays(503).await, 503, "bodies_full");
+    others_are_served(&world, &writ).await;
+    drop(greedy);
+    pays(200).await;
+    nothing_is_lost(&world).await;
+    assert!(world.authority.records_text().contains("bodies_full"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_drips_is_a_408_however_steadily_it_comes() {
     let world = World::start_with(|config| config.limits.idle_timeout = Duration::from_secs(1)).await;
     let writ = everything(&world);

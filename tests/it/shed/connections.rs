@@ -10,15 +10,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::{nothing_is_lost, others_are_served};
+use super::{everything, nothing_is_lost, others_are_served};
 use crate::attacks::http2::{Connection, END_HEADERS, END_STREAM, HEADERS, SETTINGS, field, frame};
 use crate::edge::raw::Client;
 use crate::edge::upstream::Script;
 use crate::edge::{PATIENCE, World, eventually};
+use crate::world::free_address;
 
 const ADDRESS: &str = "WRIT_TEST_CROWD";
 const COUNT: &str = "WRIT_TEST_CROWD_COUNT";
 const CROWD: usize = 10_000;
+const PAGE: &str = "GET /metrics HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n";
 /// What the other tests of this process have open.
 const OTHER_FILES: usize = 4_000;
 
@@ -227,5 +229,44 @@ async fn connections_that_come_and_go_leave_no_place_taken() {
     for _ in 0..10 {
         others_are_served(&world, &writ).await;
     }
+    nothing_is_lost(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_rests_gives_back_its_buffers_and_is_served_on() {
+    let metrics = free_address();
+    let world = World::start_with(|config| config.metrics_listen = Some(metrics)).await;
+    let writ = everything(&world);
+    let resting = async |count: usize| {
+        let line = format!("\nwrit_edge_resting_connections {count}\n");
+        let rests = async {
+            while !Client::connect(metrics).await.exchange(PAGE).await.text().contains(&line) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, rests).await.unwrap_or_else(|_| panic!("{count} connections never rest"));
+    };
+    let get = || writ.get("/notes/notes/7").into_bytes();
+    let post = || writ.post("/notes/pay", r#"{"amount":1}"#).into_bytes();
+
+    let mut client = Client::connect(world.edge.address()).await;
+    assert_eq!(client.exchange(get()).await.status, 200);
+    resting(1).await;
+    // Two at once: what comes together after a rest is answered one by one.
+    client.write([post(), get()].concat()).await;
+    assert_eq!((client.answer().await.status, client.answer().await.status), (200, 200));
+    resting(1).await;
+    // Begun, and gone on with later.
+    let request = post();
+    for part in [&request[..1], &request[1..60], &request[60..request.len() - 5]] {
+        client.write(part).await;
+        resting(0).await;
+    }
+    client.write(&request[request.len() - 5..]).await;
+    assert_eq!(client.answer().await.status, 200);
+    resting(1).await;
+    let refused = client.exchange("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    resting(0).await;
     nothing_is_lost(&world).await;
 }
