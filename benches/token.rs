@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use divan::Bencher;
+use ed25519_dalek::Signer as _;
 use writ::clock::{Monotonic, Timestamp};
 use writ::id::BlockId;
 use writ::policy::permit::decide;
 use writ::revocation::{Entry, Lease, RevocationSet, Statement, Target};
 use writ::token::inspect::inspect;
+use writ::token::prefix::{PrefixDigest, verify_after};
 use writ::token::proof::{self, NonceRule, ProvenRequest};
 use writ::token::verify::current;
 use writ::token::{Chain, Limits, RawToken, verify};
@@ -50,6 +52,36 @@ const REQUEST: ProvenRequest<'_> =
 fn parse_and_verify(bencher: Bencher<'_, '_>, hops: u8) {
     let (token, keys, limits) = (token(hops), keys(), Limits::default());
     bencher.bench(|| verify(&RawToken::parse(black_box(token.text()), &limits).unwrap(), &keys, &limits).unwrap());
+}
+
+/// What its signatures alone cost: so many bare strict checks of ed25519-dalek.
+#[divan::bench(args = HOPS)]
+fn signatures_alone(bencher: Bencher<'_, '_>, hops: u8) {
+    let signer = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let (message, key) = ([7; 300], signer.verifying_key());
+    let signature = signer.sign(&message);
+    bencher.bench(|| {
+        for _ in 0..=2 * hops {
+            black_box(&key).verify_strict(black_box(&message), &signature).unwrap();
+        }
+    });
+}
+
+/// A token whose last hop is new, and whose other blocks are known.
+#[divan::bench(args = HOPS)]
+fn parse_and_verify_last_hop(bencher: Bencher<'_, '_>, hops: u8) {
+    let (token, keys, limits) = (token(hops), keys(), Limits::default());
+    let known = verify_after(&token, &keys, &limits, |_| None).unwrap().prefixes;
+    let known: Vec<_> = known.into_iter().map(|(digest, prefix)| (digest, Arc::new(prefix))).collect();
+    let before_last = known.len().saturating_sub(1);
+    let find = |digest: &PrefixDigest| {
+        let (_, prefix) = known[..before_last].iter().find(|(known, _)| known == digest)?;
+        Some(prefix.clone())
+    };
+    bencher.bench(|| {
+        let token = RawToken::parse(black_box(token.text()), &limits).unwrap();
+        verify_after(&token, &keys, &limits, find).unwrap()
+    });
 }
 
 /// The same without signatures.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::Signer as _;
+use ed25519_dalek::{Signer as _, Verifier as _};
 use zeroize::Zeroizing;
 
 use crate::id::text_form;
@@ -39,11 +39,19 @@ impl PublicKey {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let bytes: &[u8; 32] = bytes.try_into().map_err(|_| InvalidKey::Form)?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Form)?;
-        let canonical = key.to_edwards().compress().to_bytes() == *bytes;
-        if !canonical || key.is_weak() {
+        // The other encodings that are not canonical, zero with a sign, are of points of small order.
+        if !is_reduced(bytes) || key.is_weak() {
             return Err(InvalidKey::Weak);
         }
         Ok(Self(key))
+    }
+
+    /// The key among `known` that has these bytes, or else [`from_bytes`](Self::from_bytes): what was unpacked once need not be again.
+    pub(crate) fn of_bytes<'a>(bytes: &[u8], known: impl IntoIterator<Item = &'a Self>) -> Result<Self, InvalidKey> {
+        match known.into_iter().find(|key| key.as_bytes() == bytes) {
+            Some(key) => Ok(*key),
+            None => Self::from_bytes(bytes),
+        }
     }
 
     /// The 32 bytes.
@@ -52,8 +60,12 @@ impl PublicKey {
     }
 
     /// Whether `signature` over `message` is this key's. Strict: one signature per key and message form (RFC 8032, cofactorless).
+    ///
+    /// Says what `verify_strict` of ed25519-dalek says, without unpacking `R` to see whether its order is small: `verify` compares
+    /// the bytes of `R` with a canonical encoding, so one of small order has one of eight texts. A key of small order is none of ours.
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        !is_of_small_order(signature.r_bytes()) && self.0.verify(message, &signature).is_ok()
     }
 
     /// JWK thumbprint (RFC 7638 with the OKP members of RFC 8037), base64url without padding.
@@ -62,6 +74,40 @@ impl PublicKey {
         URL_SAFE_NO_PAD.encode(sha256(jwk.as_bytes()))
     }
 }
+
+/// Whether the encoded coordinate is below 2^255 - 19.
+fn is_reduced(point: &[u8; 32]) -> bool {
+    point[31] & 0x7f != 0x7f || point[1..31].iter().any(|byte| *byte != 0xff) || point[0] < 0xed
+}
+
+/// Whether a point in canonical encoding is one of the eight whose order divides 8. The sign, the highest bit, tells two of them apart.
+fn is_of_small_order(point: &[u8; 32]) -> bool {
+    let mut coordinate = *point;
+    coordinate[31] &= 0x7f;
+    SMALL_ORDER.contains(&coordinate)
+}
+
+/// The coordinates of the points of small order: of orders 1, 2, 4 and, twice, 8.
+const SMALL_ORDER: [[u8; 32]; 5] = {
+    let mut one = [0; 32];
+    one[0] = 1;
+    let mut minus_one = [0xff; 32];
+    minus_one[0] = 0xec;
+    minus_one[31] = 0x7f;
+    [
+        one,
+        minus_one,
+        [0; 32],
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ]
+};
 
 impl std::hash::Hash for PublicKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
@@ -165,7 +211,12 @@ pub struct InvalidKeyFile;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use curve25519_dalek::constants::EIGHT_TORSION;
+    use curve25519_dalek::edwards::CompressedEdwardsY;
+    use curve25519_dalek::{EdwardsPoint, Scalar};
     use proptest::prelude::*;
 
     #[test]
@@ -198,6 +249,32 @@ mod tests {
     }
 
     #[test]
+    fn the_points_of_small_order_are_the_eight_that_the_curve_has() {
+        let known = EIGHT_TORSION.map(|point| point.compress().to_bytes());
+        assert!(known.iter().all(is_of_small_order));
+        let coordinates = known.iter().map(|point| {
+            let mut coordinate = *point;
+            coordinate[31] &= 0x7f;
+            coordinate
+        });
+        assert_eq!(coordinates.collect::<BTreeSet<_>>(), BTreeSet::from(SMALL_ORDER));
+        assert!(known.iter().all(|point| PublicKey::from_bytes(point) == Err(InvalidKey::Weak)));
+    }
+
+    /// A signature over `message` by whoever knows the seed, with key and `R` moved by points of small order.
+    fn moved(seed: &[u8; 32], nonce: Scalar, (key_by, r_by): (usize, usize), message: &[u8]) -> ([u8; 32], [u8; 64]) {
+        let secret = ed25519_dalek::SigningKey::from_bytes(seed).to_scalar();
+        let encoded = |scalar: &Scalar, by: usize| (EdwardsPoint::mul_base(scalar) + EIGHT_TORSION[by]).compress().0;
+        let (key, r) = (encoded(&secret, key_by), encoded(&nonce, r_by));
+        let challenge = digest::digest(&digest::SHA512, &[&r[..], &key, message].concat());
+        let challenge = Scalar::from_bytes_mod_order_wide(challenge.as_ref().try_into().unwrap());
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&r);
+        signature[32..].copy_from_slice(&(nonce + challenge * secret).to_bytes());
+        (key, signature)
+    }
+
+    #[test]
     fn a_key_file_round_trips_and_debug_hides_the_seed() {
         let pair = KeyPair::from_seed(&[7; 32]);
         let again = KeyPair::from_pem(&pair.to_pem()).unwrap();
@@ -206,6 +283,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_signature_holds_exactly_where_the_strict_check_of_dalek_says_so(
+            seed: [u8; 32], nonce: [u8; 32], no_nonce in 0u8..4, key_by in 0usize..8, r_by in 0usize..8, flip in 0usize..1024,
+        ) {
+            let nonce = if no_nonce == 0 { Scalar::ZERO } else { Scalar::from_bytes_mod_order(nonce) };
+            let (key, mut signature) = moved(&seed, nonce, (key_by, r_by), b"text");
+            if flip < 512 {
+                signature[flip / 8] ^= 1 << (flip % 8);
+            }
+            let key = PublicKey::from_bytes(&key).unwrap();
+            let strict = key.0.verify_strict(b"text", &ed25519_dalek::Signature::from_bytes(&signature)).is_ok();
+            prop_assert_eq!(key.verifies(b"text", &signature), strict);
+        }
+
+        #[test]
+        fn a_key_is_taken_exactly_where_its_encoding_is_canonical_and_its_order_large(
+            bytes: [u8; 32], kind in 0u8..3, low: u8, sign: bool,
+        ) {
+            let mut bytes = bytes;
+            if kind == 0 {
+                bytes = [0xff; 32];
+                bytes[0] = low;
+                bytes[31] = if sign { 0xff } else { 0x7f };
+            }
+            let expected = CompressedEdwardsY(bytes).decompress();
+            let expected = expected.filter(|point| point.compress().to_bytes() == bytes && !point.is_small_order());
+            prop_assert_eq!(PublicKey::from_bytes(&bytes).is_ok(), expected.is_some());
+        }
+
         #[test]
         fn public_keys_round_trip(seed: [u8; 32]) {
             let key = KeyPair::from_seed(&seed).public();

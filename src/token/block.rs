@@ -65,7 +65,7 @@ impl BlockWriter {
         let check = builder::Check::try_from(text).map_err(|_| "it does not read as a Datalog `check if …`")?;
         check.validate_parameters().map_err(|_| "a parameter in braces has no value")?;
         let check = token_check_to_proto_check(&check.convert(&mut self.symbols));
-        compile::check(&check, 0, &Symbols::new(&self.symbols, limits.string_bytes_max), limits)?;
+        compile::check(&check, 0, &Symbols::new(&self.symbols.strings(), limits.string_bytes_max), limits)?;
         self.checks.push(check);
         Ok(())
     }

@@ -17,10 +17,11 @@ use crate::token::raw::TokenDigest;
 pub struct Chain {
     pub(super) digest: TokenDigest,
     pub(super) root_key_id: u32,
-    pub(super) authority: Authority,
+    // Chains that begin with the same blocks share what those say.
+    pub(super) authority: Arc<Authority>,
     pub(super) hops: Vec<Hop>,
     /// The checks of every block, the authority block included, in block order. All must pass.
-    pub(super) checks: Vec<Check>,
+    pub(super) checks: Vec<Arc<Check>>,
     pub(super) sealed: bool,
     pub(super) blocks: usize,
     pub(super) live_mark: LiveMark,
@@ -134,7 +135,7 @@ impl Chain {
     }
 
     /// What the authority block states.
-    pub const fn authority(&self) -> &Authority {
+    pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
@@ -144,7 +145,7 @@ impl Chain {
     }
 
     /// The checks of every block. All must pass.
-    pub fn checks(&self) -> &[Check] {
+    pub fn checks(&self) -> &[Arc<Check>] {
         &self.checks
     }
 

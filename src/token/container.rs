@@ -6,14 +6,15 @@
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
-use crate::key::{KeyPair, PublicKey};
+use crate::key::{KeyPair, PublicKey, sha256};
 use crate::token::limits::Limits;
 use crate::token::raw::RawToken;
 use crate::token::verify::TokenError;
 
+type KeyBytes = [u8; 32];
 type Signature = [u8; 64];
 
-/// The blocks of a token with their signatures, decoded and in canonical encoding; nothing verified.
+/// The blocks of a token with their signatures, decoded and in canonical encoding; nothing verified, no key unpacked.
 pub(super) struct Container {
     pub(super) root_key_id: u32,
     /// At least one: the authority block.
@@ -23,7 +24,7 @@ pub(super) struct Container {
 
 pub(super) struct SignedBlock {
     pub(super) payload: Vec<u8>,
-    next_key: PublicKey,
+    next_key: KeyBytes,
     signature: Signature,
     /// Who signed the payload besides the chain, in a third-party block.
     pub(super) external: Option<External>,
@@ -32,8 +33,38 @@ pub(super) struct SignedBlock {
 
 #[derive(Clone, Copy)]
 pub(super) struct External {
-    pub(super) key: PublicKey,
+    key: KeyBytes,
     signature: Signature,
+}
+
+/// The keys of a container's blocks from some block on, unpacked once. All of them are acceptable.
+pub(super) struct Keys {
+    from: usize,
+    blocks: Vec<BlockKeys>,
+    /// That of the last block, if it was given.
+    end: Option<PublicKey>,
+}
+
+struct BlockKeys {
+    next: PublicKey,
+    external: Option<PublicKey>,
+}
+
+impl Keys {
+    /// Who signed a third-party block among those whose keys these are.
+    pub(super) fn external(&self, block: usize) -> Option<PublicKey> {
+        self.blocks.get(block.checked_sub(self.from)?)?.external
+    }
+
+    /// The next key of the last block but one, if it is among them.
+    pub(super) fn before_last(&self) -> Option<PublicKey> {
+        self.blocks.iter().rev().nth(1).map(|keys| keys.next)
+    }
+
+    /// Who signed third-party blocks.
+    pub(super) fn externals(&self) -> impl Iterator<Item = &PublicKey> {
+        self.blocks.iter().filter_map(|keys| keys.external.as_ref())
+    }
 }
 
 /// Which bytes a block's signature covers.
@@ -97,36 +128,74 @@ impl Container {
         .encode_to_vec()
     }
 
-    /// Whether every signature holds, from `root` to the end of the chain.
-    pub(super) fn verify(&self, root: &PublicKey) -> Result<(), TokenError> {
-        let mut key = root;
-        let mut previous: Option<&Signature> = None;
-        for block in &self.blocks {
-            let external = block.external.as_ref();
-            let signed = signed_bytes(block.version, &block.payload, &block.next_key, previous, external);
-            if !key.verifies(&signed, &block.signature) {
+    /// The public half of the next secret; `None` when the token is sealed.
+    pub(super) fn end_key(&self) -> Option<PublicKey> {
+        match &self.end {
+            End::Open(seed) => Some(KeyPair::from_seed(seed).public()),
+            End::Sealed(_) => None,
+        }
+    }
+
+    /// The keys of the blocks from `from` on. The holder before those and the [end's](Self::end_key), if given, are likely among them.
+    pub(super) fn keys(
+        &self,
+        from: usize,
+        holder: Option<PublicKey>,
+        end: Option<PublicKey>,
+    ) -> Result<Keys, TokenError> {
+        let unpacked = |bytes: &KeyBytes, likely: &Option<PublicKey>| {
+            let key = PublicKey::of_bytes(bytes, likely);
+            key.map_err(|_| TokenError::Malformed("a weak or malformed public key"))
+        };
+        let keys = self.blocks.iter().skip(from).map(|block| {
+            let external = block.external.as_ref().map(|external| unpacked(&external.key, &holder)).transpose()?;
+            Ok(BlockKeys { next: unpacked(&block.next_key, &end)?, external })
+        });
+        Ok(Keys { from, blocks: keys.collect::<Result<_, _>>()?, end })
+    }
+
+    /// Whether every signature holds from the first block of `keys`, which `signer` must have signed, to the end of the chain. Returns
+    /// whose signature a further block would need.
+    pub(super) fn verify(&self, keys: &Keys, signer: PublicKey) -> Result<PublicKey, TokenError> {
+        let mut signer = signer;
+        let (before, blocks) = self.blocks.split_at(keys.from);
+        let mut previous = before.last().map(|block| &block.signature);
+        if blocks.len() != keys.blocks.len() {
+            return Err(TokenError::Signature);
+        }
+        for (block, BlockKeys { next, external }) in blocks.iter().zip(&keys.blocks) {
+            if !signer.verifies(&block.signed_bytes(previous), &block.signature) {
                 return Err(TokenError::Signature);
             }
-            if let (Some(external), Some(previous)) = (external, previous)
-                && !external.key.verifies(&external_bytes(&block.payload, previous), &external.signature)
+            if let (Some(key), Some(external), Some(previous)) = (external, &block.external, previous)
+                && !key.verifies(&external_bytes(&block.payload, previous), &external.signature)
             {
                 return Err(TokenError::Signature);
             }
-            key = &block.next_key;
+            signer = *next;
             previous = Some(&block.signature);
         }
         let holds = match &self.end {
-            End::Open(seed) => KeyPair::from_seed(seed).public() == *key,
-            End::Sealed(signature) => key.verifies(&sealed_bytes(self.last()), signature),
+            End::Open(_) => keys.end == Some(signer),
+            End::Sealed(signature) => signer.verifies(&sealed_bytes(self.last()), signature),
         };
-        if holds { Ok(()) } else { Err(TokenError::Signature) }
+        if holds { Ok(signer) } else { Err(TokenError::Signature) }
+    }
+
+    /// For each block a digest over it and all before it, with all that is signed and every signature; begun with `seed`.
+    pub(super) fn digests(&self, seed: [u8; 32]) -> Vec<[u8; 32]> {
+        let digests = self.blocks.iter().scan(seed, |digest, block| {
+            *digest = sha256(&block.digested(digest));
+            Some(*digest)
+        });
+        digests.collect()
     }
 
     pub(super) fn mint(root_key_id: u32, root: &KeyPair, next_key_seed: &[u8; 32], payload: Vec<u8>) -> Self {
-        let next_key = KeyPair::from_seed(next_key_seed).public();
+        let next_key = *KeyPair::from_seed(next_key_seed).public().as_bytes();
         let version = SignatureVersion::V0;
-        let signature = root.sign(&signed_bytes(version, &payload, &next_key, None, None));
-        let authority = SignedBlock { payload, next_key, signature, external: None, version };
+        let mut authority = SignedBlock { payload, next_key, signature: [0; 64], external: None, version };
+        authority.signature = root.sign(&authority.signed_bytes(None));
         Self { root_key_id, blocks: vec![authority], end: End::Open(*next_key_seed) }
     }
 
@@ -140,15 +209,18 @@ impl Container {
         let End::Open(seed) = &self.end else { return None };
         let signer = KeyPair::from_seed(seed);
         let previous = self.last().signature;
-        let next_key = KeyPair::from_seed(next_key_seed).public();
-        let external = third_party
-            .map(|pair| External { key: pair.public(), signature: pair.sign(&external_bytes(&payload, &previous)) });
+        let next_key = *KeyPair::from_seed(next_key_seed).public().as_bytes();
+        let external = third_party.map(|pair| External {
+            key: *pair.public().as_bytes(),
+            signature: pair.sign(&external_bytes(&payload, &previous)),
+        });
         let version = match external {
             Some(_) => SignatureVersion::V1,
             None => self.blocks.iter().map(|block| block.version).max().unwrap_or(SignatureVersion::V0),
         };
-        let signature = signer.sign(&signed_bytes(version, &payload, &next_key, Some(&previous), external.as_ref()));
-        self.blocks.push(SignedBlock { payload, next_key, signature, external, version });
+        let mut block = SignedBlock { payload, next_key, signature: [0; 64], external, version };
+        block.signature = signer.sign(&block.signed_bytes(Some(&previous)));
+        self.blocks.push(block);
         self.end = End::Open(*next_key_seed);
         Some(self)
     }
@@ -170,7 +242,7 @@ impl SignedBlock {
     fn decode(block: schema::SignedBlock) -> Result<Self, TokenError> {
         let external = match block.external_signature {
             Some(external) => {
-                Some(External { key: public_key(&external.public_key)?, signature: signature(external.signature)? })
+                Some(External { key: key_bytes(external.public_key)?, signature: signature(external.signature)? })
             }
             None => None,
         };
@@ -184,7 +256,7 @@ impl SignedBlock {
             return Err(TokenError::Malformed("a third-party block of signature version 0"));
         }
         Ok(Self {
-            next_key: public_key(&block.next_key)?,
+            next_key: key_bytes(block.next_key)?,
             signature: signature(block.signature)?,
             payload: block.block,
             external,
@@ -207,18 +279,64 @@ impl SignedBlock {
             },
         }
     }
+
+    /// What the key before signed.
+    fn signed_bytes(&self, previous: Option<&Signature>) -> Vec<u8> {
+        match self.version {
+            SignatureVersion::V0 => [&self.payload[..], &ALGORITHM, &self.next_key].concat(),
+            SignatureVersion::V1 => {
+                let (previous_label, previous) = labelled(b"\0PREVSIG\0", previous);
+                let external = self.external.as_ref().map(|external| &external.signature);
+                let (external_label, external) = labelled(b"\0EXTERNALSIG\0", external);
+                [
+                    b"\0BLOCK\0\0VERSION\0".as_slice(),
+                    &1u32.to_le_bytes(),
+                    b"\0PAYLOAD\0",
+                    &self.payload,
+                    b"\0ALGORITHM\0",
+                    &ALGORITHM,
+                    b"\0NEXTKEY\0",
+                    &self.next_key,
+                    previous_label,
+                    previous,
+                    external_label,
+                    external,
+                ]
+                .concat()
+            }
+        }
+    }
+
+    /// All of the block behind `before`. Of what follows the first byte, only the payload has a length of its own, and it is last.
+    fn digested(&self, before: &[u8; 32]) -> Vec<u8> {
+        let version = match self.version {
+            SignatureVersion::V0 => 0,
+            SignatureVersion::V1 => 1,
+        };
+        let (key, signature, third_party) = match &self.external {
+            Some(External { key, signature }) => (key.as_slice(), signature.as_slice(), 1),
+            None => (&[][..], &[][..], 0),
+        };
+        let form = [version << 1 | third_party];
+        [before, form.as_slice(), &self.next_key, &self.signature, key, signature, &self.payload].concat()
+    }
 }
 
-fn public_key(key: &schema::PublicKey) -> Result<PublicKey, TokenError> {
+/// Nothing at all where there is no signature.
+fn labelled<'a>(label: &'static [u8], signature: Option<&'a Signature>) -> (&'static [u8], &'a [u8]) {
+    signature.map_or((&[], &[]), |signature| (label, signature))
+}
+
+fn key_bytes(key: schema::PublicKey) -> Result<KeyBytes, TokenError> {
     // P-256 signatures are malleable: s and n-s both hold.
     if key.algorithm != schema::public_key::Algorithm::Ed25519 as i32 {
         return Err(TokenError::Malformed("a key that is not Ed25519"));
     }
-    PublicKey::from_bytes(&key.key).map_err(|_| TokenError::Malformed("a weak or malformed public key"))
+    key.key.try_into().map_err(|_| TokenError::Malformed("a weak or malformed public key"))
 }
 
-fn encode_key(key: &PublicKey) -> schema::PublicKey {
-    schema::PublicKey { algorithm: schema::public_key::Algorithm::Ed25519 as i32, key: key.as_bytes().to_vec() }
+fn encode_key(key: &KeyBytes) -> schema::PublicKey {
+    schema::PublicKey { algorithm: schema::public_key::Algorithm::Ed25519 as i32, key: key.to_vec() }
 }
 
 fn signature(bytes: Vec<u8>) -> Result<Signature, TokenError> {
@@ -228,46 +346,11 @@ fn signature(bytes: Vec<u8>) -> Result<Signature, TokenError> {
 /// Biscuit's number for Ed25519 where a key is signed over.
 const ALGORITHM: [u8; 4] = 0i32.to_le_bytes();
 
-fn signed_bytes(
-    version: SignatureVersion,
-    payload: &[u8],
-    next_key: &PublicKey,
-    previous: Option<&Signature>,
-    external: Option<&External>,
-) -> Vec<u8> {
-    let next_key: &[u8] = next_key.as_bytes();
-    match version {
-        SignatureVersion::V0 => [payload, &ALGORITHM, next_key].concat(),
-        SignatureVersion::V1 => {
-            let mut bytes = [
-                b"\0BLOCK\0\0VERSION\0".as_slice(),
-                &1u32.to_le_bytes(),
-                b"\0PAYLOAD\0",
-                payload,
-                b"\0ALGORITHM\0",
-                &ALGORITHM,
-                b"\0NEXTKEY\0",
-                next_key,
-            ]
-            .concat();
-            if let Some(previous) = previous {
-                bytes.extend_from_slice(b"\0PREVSIG\0");
-                bytes.extend_from_slice(previous);
-            }
-            if let Some(external) = external {
-                bytes.extend_from_slice(b"\0EXTERNALSIG\0");
-                bytes.extend_from_slice(&external.signature);
-            }
-            bytes
-        }
-    }
-}
-
 fn external_bytes(payload: &[u8], previous: &Signature) -> Vec<u8> {
     [b"\0EXTERNAL\0\0VERSION\0".as_slice(), &1u32.to_le_bytes(), b"\0PAYLOAD\0", payload, b"\0PREVSIG\0", previous]
         .concat()
 }
 
 fn sealed_bytes(last: &SignedBlock) -> Vec<u8> {
-    [last.payload.as_slice(), &ALGORITHM, last.next_key.as_bytes(), &last.signature].concat()
+    [last.payload.as_slice(), &ALGORITHM, &last.next_key, &last.signature].concat()
 }

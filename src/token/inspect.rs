@@ -9,6 +9,7 @@ use crate::token::chain::{Chain, Hop, ProofCovers};
 use crate::token::claims::Claim;
 use crate::token::container::Container;
 use crate::token::limits::Limits;
+use crate::token::profile;
 use crate::token::raw::RawToken;
 use crate::token::verify::{self, TokenError};
 
@@ -26,7 +27,8 @@ impl Unverified {
 /// Reads a token without checking its signatures. The profile must hold, and the holders must align.
 pub fn inspect(raw: &RawToken, limits: &Limits) -> Result<Unverified, TokenError> {
     let container = Container::decode(raw, limits)?;
-    verify::chain(raw, &container, limits).map(Unverified)
+    let keys = container.keys(0, None, None)?;
+    verify::chain(raw, &container, profile::read(&container, &keys, limits)?).map(Unverified)
 }
 
 /// A chain as JSON: keys in their `did:key` form, times in RFC 3339. Holds no token bytes and no secret.

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod limits;
 pub mod mint;
 pub mod operation;
+pub mod prefix;
 pub mod profile;
 pub mod proof;
 pub mod raw;

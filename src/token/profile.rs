@@ -3,8 +3,8 @@
 //! Who may state what: the authority block its facts, a hop its own, a narrowing block nothing. Everybody may add checks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use biscuit_auth::datalog::SymbolTable;
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
@@ -16,9 +16,9 @@ use crate::token::chain::{Authority, Hop, ProofCovers};
 use crate::token::check::{Check, Constant};
 use crate::token::claims::{CLAIMS_MAX, Claim, ClaimName, ClaimValue, GROUPS_MAX, PolicyFacts};
 use crate::token::compile::{self, DATE_MAX, Rule};
-use crate::token::container::{Container, SignedBlock};
+use crate::token::container::{Container, Keys, SignedBlock};
 use crate::token::limits::Limits;
-use crate::token::symbols::{Symbols, extend, own_table};
+use crate::token::symbols::{Symbols, check_table};
 use crate::token::verify::TokenError;
 
 /// The version of this profile, stated by the fact `writ(1)`.
@@ -35,32 +35,98 @@ const BLOCK_VERSION_MAX: u32 = 6;
 
 /// What the blocks of a token state.
 pub(super) struct Contents {
-    pub(super) authority: Authority,
+    pub(super) authority: Arc<Authority>,
     pub(super) hops: Vec<Hop>,
-    pub(super) checks: Vec<Check>,
+    pub(super) checks: Vec<Arc<Check>>,
 }
 
-pub(super) fn read(container: &Container, limits: &Limits) -> Result<Contents, TokenError> {
-    let mut shared = SymbolTable::new();
-    let mut authority = None;
-    let mut hops = Vec::new();
-    let mut checks = Vec::new();
-    for (index, signed) in container.blocks.iter().enumerate() {
-        let block = Block::read(index, signed, &mut shared, limits)?;
-        match (index, &signed.external) {
-            (0, _) => authority = Some(block.authority(limits)?),
-            (_, Some(external)) => {
-                let not_before = authority.as_ref().map(|authority: &Authority| authority.not_before);
-                hops.push(block.hop(external.key, not_before, limits)?);
-            }
-            (_, None) if block.facts.is_empty() => {}
-            (_, None) => return Err(block.breaks("an unsigned block states a fact: only checks are allowed")),
-        }
-        checks.extend(block.checks);
-    }
+/// What all blocks state. With `keys` of all of them.
+pub(super) fn read(container: &Container, keys: &Keys, limits: &Limits) -> Result<Contents, TokenError> {
+    let mut tables = Tables::default();
     // A container has at least its authority block.
-    let authority = authority.ok_or(TokenError::Malformed("no authority block"))?;
-    Ok(Contents { authority, hops, checks })
+    let first = container.blocks.first().ok_or(TokenError::Malformed("no authority block"))?;
+    let block = Block::read(0, first, &mut tables, limits)?;
+    let authority = Arc::new(block.authority(keys, limits)?);
+    let contents = Contents { authority, hops: Vec::new(), checks: shared(block.checks) };
+    read_blocks(contents, container, 1, tables, keys, limits)
+}
+
+/// What all blocks state, of which the first `from` state `contents`. With `keys` of the others.
+pub(super) fn read_on(
+    contents: Contents,
+    container: &Container,
+    from: usize,
+    keys: &Keys,
+    limits: &Limits,
+) -> Result<Contents, TokenError> {
+    let mut tables = Tables::default();
+    let (before, after) = container.blocks.split_at(from);
+    if after.iter().any(|block| block.external.is_none()) {
+        tables.take_over(before)?;
+    }
+    read_blocks(contents, container, from, tables, keys, limits)
+}
+
+fn read_blocks(
+    mut contents: Contents,
+    container: &Container,
+    from: usize,
+    mut tables: Tables,
+    keys: &Keys,
+    limits: &Limits,
+) -> Result<Contents, TokenError> {
+    for (index, signed) in container.blocks.iter().enumerate().skip(from) {
+        let block = Block::read(index, signed, &mut tables, limits)?;
+        match keys.external(index) {
+            Some(signed_by) => {
+                contents.hops.push(block.hop(signed_by, contents.authority.not_before, keys, limits)?);
+            }
+            None if block.facts.is_empty() => {}
+            None => return Err(block.breaks("an unsigned block states a fact: only checks are allowed")),
+        }
+        contents.checks.extend(shared(block.checks));
+    }
+    Ok(contents)
+}
+
+fn shared(checks: Vec<Check>) -> Vec<Arc<Check>> {
+    checks.into_iter().map(Arc::new).collect()
+}
+
+/// The symbols of the blocks so far.
+#[derive(Default)]
+struct Tables {
+    /// Those that first-party blocks define together.
+    first_party: Vec<String>,
+    /// Those of the third-party block that is being read.
+    own: Vec<String>,
+}
+
+impl Tables {
+    /// Takes the symbols of the next block in. Returns its table.
+    fn of_next(&mut self, symbols: Vec<String>, third_party: bool) -> Result<&[String], Rule> {
+        let table = if third_party {
+            self.own = symbols;
+            &self.own
+        } else {
+            self.first_party.extend(symbols);
+            &self.first_party
+        };
+        check_table(table)?;
+        Ok(table)
+    }
+
+    /// Takes the symbols of first-party blocks over that were read before.
+    fn take_over(&mut self, blocks: &[SignedBlock]) -> Result<(), TokenError> {
+        for block in blocks.iter().filter(|block| block.external.is_none()) {
+            self.first_party.extend(decode(&block.payload)?.symbols);
+        }
+        Ok(())
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<schema::Block, TokenError> {
+    schema::Block::decode(payload).map_err(|_| TokenError::Malformed("a block is not a Biscuit block"))
 }
 
 /// One block, its form checked; not yet who may state what.
@@ -77,10 +143,9 @@ struct Fact {
 }
 
 impl Block {
-    fn read(index: usize, signed: &SignedBlock, shared: &mut SymbolTable, limits: &Limits) -> Result<Self, TokenError> {
+    fn read(index: usize, signed: &SignedBlock, tables: &mut Tables, limits: &Limits) -> Result<Self, TokenError> {
         let breaks = |rule| TokenError::Profile { block: index, rule };
-        let block = schema::Block::decode(signed.payload.as_slice())
-            .map_err(|_| TokenError::Malformed("a block is not a Biscuit block"))?;
+        let block = decode(&signed.payload)?;
         if block.encode_to_vec() != signed.payload {
             return Err(TokenError::Malformed("a block is not in canonical encoding"));
         }
@@ -91,13 +156,7 @@ impl Block {
         if block.checks.len() > limits.checks_max {
             return Err(TokenError::TooLarge("checks"));
         }
-        let own = own_table(&block.symbols).map_err(breaks)?;
-        let table = if signed.external.is_some() {
-            &own
-        } else {
-            extend(shared, &own).map_err(breaks)?;
-            &*shared
-        };
+        let table = tables.of_next(block.symbols, signed.external.is_some()).map_err(breaks)?;
         let symbols = Symbols::new(table, limits.string_bytes_max);
         let facts = block.facts.iter().map(|fact| read_fact(fact, &symbols)).collect::<Result<Vec<_>, _>>();
         let checks = block.checks.iter().map(|check| compile::check(check, index, &symbols, limits));
@@ -162,17 +221,17 @@ const AUTHORITY_FACTS: [&str; 20] = [
 const HOP_FACTS: [&str; 5] = ["cnf", "id", "exp", "nbf", "agent"];
 
 impl Block {
-    fn authority(&self, limits: &Limits) -> Result<Authority, TokenError> {
+    fn authority(&self, keys: &Keys, limits: &Limits) -> Result<Authority, TokenError> {
         if self.facts.iter().any(|fact| !AUTHORITY_FACTS.contains(&&*fact.name)) {
             return Err(self.breaks("the authority block states a fact that the profile does not know"));
         }
         if self.count("capability") > limits.capabilities_max {
             return Err(TokenError::TooLarge("capabilities"));
         }
-        self.authority_facts().map_err(|rule| self.breaks(rule))
+        self.authority_facts(keys).map_err(|rule| self.breaks(rule))
     }
 
-    fn authority_facts(&self) -> Result<Authority, Rule> {
+    fn authority_facts(&self, keys: &Keys) -> Result<Authority, Rule> {
         self.no_fact_twice()?;
         if self.one("writ", integer, "`writ` stands once, an integer")? != VERSION {
             return Err("`writ` names a version of the profile that is not 1");
@@ -184,7 +243,11 @@ impl Block {
             subject: self.at_most_one("subject", parsed::<Subject>, "`subject` stands at most once, a subject")?,
             session: self.at_most_one("session", parsed::<Subject>, "`session` stands at most once, a subject")?,
             agent: self.one("agent", parsed, "`agent` stands once, an agent name")?,
-            holder: self.at_most_one("cnf", key, "`cnf` stands at most once, an Ed25519 public key of 32 bytes")?,
+            holder: self.at_most_one(
+                "cnf",
+                key(keys),
+                "`cnf` stands at most once, an Ed25519 public key of 32 bytes",
+            )?,
             capabilities: self.all(
                 "capability",
                 capability,
@@ -262,26 +325,24 @@ impl Block {
     fn hop(
         &self,
         signed_by: PublicKey,
-        authority_not_before: Option<Timestamp>,
+        authority_not_before: Timestamp,
+        keys: &Keys,
         limits: &Limits,
     ) -> Result<Hop, TokenError> {
         if self.facts.iter().any(|fact| !HOP_FACTS.contains(&&*fact.name)) {
             return Err(TokenError::Overreach { block: self.index });
         }
-        let hop = self.hop_facts(signed_by).map_err(|rule| self.breaks(rule))?;
-        let ahead_s = match (hop.not_before, authority_not_before) {
-            (Some(hop), Some(authority)) => hop.secs().saturating_sub(authority.secs()),
-            (None, _) | (_, None) => 0,
-        };
-        if ahead_s > limits.not_before_ahead_s_max {
+        let hop = self.hop_facts(signed_by, keys).map_err(|rule| self.breaks(rule))?;
+        let ahead_s = |not_before: Timestamp| not_before.secs().saturating_sub(authority_not_before.secs());
+        if hop.not_before.map_or(0, ahead_s) > limits.not_before_ahead_s_max {
             return Err(self.breaks("`nbf` of a hop lies too far after that of the authority block"));
         }
         Ok(hop)
     }
 
-    fn hop_facts(&self, signed_by: PublicKey) -> Result<Hop, Rule> {
+    fn hop_facts(&self, signed_by: PublicKey, keys: &Keys) -> Result<Hop, Rule> {
         self.no_fact_twice()?;
-        let holder = self.one("cnf", key, "`cnf` of a hop stands once, an Ed25519 public key of 32 bytes")?;
+        let holder = self.one("cnf", key(keys), "`cnf` of a hop stands once, an Ed25519 public key of 32 bytes")?;
         let nonce =
             self.one("id", |values| id(values).map(BlockId::from_bytes), "`id` of a hop stands once, 16 bytes")?;
         Ok(Hop {
@@ -363,8 +424,9 @@ fn id(values: &[Constant]) -> Option<[u8; 16]> {
     bytes(values)?.try_into().ok()
 }
 
-fn key(values: &[Constant]) -> Option<PublicKey> {
-    PublicKey::from_bytes(bytes(values)?).ok()
+/// A holder's key: most likely who signs the next hop.
+fn key(keys: &Keys) -> impl Fn(&[Constant]) -> Option<PublicKey> {
+    |values| PublicKey::of_bytes(bytes(values)?, keys.externals()).ok()
 }
 
 fn date(values: &[Constant]) -> Option<Timestamp> {

@@ -1,24 +1,57 @@
 //! Names and strings of a block, which its terms refer to by number.
 
-use biscuit_auth::datalog::SymbolTable;
-
 use crate::id::is_deceptive;
 use crate::token::compile::Rule;
 
+/// Biscuit's default symbols, in the order of their numbers.
+const DEFAULTS: [&str; 28] = [
+    "read",
+    "write",
+    "resource",
+    "operation",
+    "right",
+    "time",
+    "role",
+    "owner",
+    "tenant",
+    "namespace",
+    "user",
+    "team",
+    "service",
+    "admin",
+    "email",
+    "group",
+    "member",
+    "ip_address",
+    "client",
+    "client_ip",
+    "domain",
+    "path",
+    "version",
+    "cluster",
+    "node",
+    "hostname",
+    "nonce",
+    "query",
+];
+/// The number of the first symbol that a token defines.
+const OFFSET: u64 = 1024;
+
 /// What the numbers of one block stand for.
 pub(super) struct Symbols<'a> {
-    table: &'a SymbolTable,
+    defined: &'a [String],
     pub(super) string_bytes_max: usize,
 }
 
 impl<'a> Symbols<'a> {
-    pub(super) const fn new(table: &'a SymbolTable, string_bytes_max: usize) -> Self {
-        Self { table, string_bytes_max }
+    /// With the symbols that the block's table defines.
+    pub(super) const fn new(defined: &'a [String], string_bytes_max: usize) -> Self {
+        Self { defined, string_bytes_max }
     }
 
     /// A string: bounded, and without characters that deceive on a terminal or a page.
     pub(super) fn text(&self, index: u64) -> Result<&'a str, Rule> {
-        let text = self.table.get_symbol(index).ok_or("a symbol is not defined")?;
+        let text = self.symbol(index).ok_or("a symbol is not defined")?;
         if text.len() > self.string_bytes_max {
             return Err("a string or byte string is too long");
         }
@@ -37,21 +70,38 @@ impl<'a> Symbols<'a> {
         }
         Ok(text)
     }
-}
 
-/// A table of a block's own symbols, defaults included. Refuses a symbol that is defined twice.
-pub(super) fn own_table(symbols: &[String]) -> Result<SymbolTable, Rule> {
-    let mut sorted: Vec<&String> = symbols.iter().collect();
-    sorted.sort_unstable();
-    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(TWICE);
+    fn symbol(&self, index: u64) -> Option<&'a str> {
+        match index.checked_sub(OFFSET) {
+            Some(index) => self.defined.get(usize::try_from(index).ok()?).map(String::as_str),
+            None => DEFAULTS.get(usize::try_from(index).ok()?).copied(),
+        }
     }
-    SymbolTable::from(symbols.to_vec()).map_err(|_| TWICE)
 }
 
-/// Adds the symbols of the next first-party block: those share one table.
-pub(super) fn extend(shared: &mut SymbolTable, own: &SymbolTable) -> Result<(), Rule> {
-    shared.extend(own).map_err(|_| TWICE)
+/// Refuses a table that defines a symbol twice, or a default again.
+pub(super) fn check_table(defined: &[String]) -> Result<(), Rule> {
+    let mut sorted: Vec<&str> = defined.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let twice = sorted.windows(2).any(|pair| pair[0] == pair[1]);
+    if twice || sorted.iter().any(|symbol| DEFAULTS.contains(symbol)) {
+        return Err("a symbol is defined twice");
+    }
+    Ok(())
 }
 
-const TWICE: Rule = "a symbol is defined twice";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use biscuit_auth::datalog::SymbolTable;
+
+    #[test]
+    fn the_default_symbols_are_those_of_biscuit_auth() {
+        let (table, defined) = (SymbolTable::new(), [String::new()]);
+        let ours = Symbols::new(&defined, 64);
+        for index in (0..OFFSET).chain([OFFSET + 1, u64::MAX]) {
+            assert_eq!(ours.symbol(index), table.get_symbol(index), "{index}");
+        }
+        assert_eq!(ours.symbol(OFFSET), Some(""));
+    }
+}

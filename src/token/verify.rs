@@ -109,7 +109,7 @@ impl TokenError {
 }
 
 impl RootKeys {
-    fn with_id(&self, id: u32) -> Result<&RootKey, TokenError> {
+    pub(super) fn with_id(&self, id: u32) -> Result<&RootKey, TokenError> {
         self.keys.iter().find(|key| key.id == id).ok_or(TokenError::UnknownRoot)
     }
 }
@@ -117,13 +117,15 @@ impl RootKeys {
 /// Checks signatures, profile, holder alignment and depth, in the order of `spec/token.md`.
 pub fn verify(raw: &RawToken, keys: &RootKeys, limits: &Limits) -> Result<Chain, TokenError> {
     let container = Container::decode(raw, limits)?;
-    container.verify(&keys.with_id(container.root_key_id)?.key)?;
-    chain(raw, &container, limits)
+    let root = keys.with_id(container.root_key_id);
+    let keys = container.keys(0, None, container.end_key())?;
+    container.verify(&keys, root?.key)?;
+    chain(raw, &container, profile::read(&container, &keys, limits)?)
 }
 
-/// The chain that `container` describes, whether or not its signatures hold.
-pub(super) fn chain(raw: &RawToken, container: &Container, limits: &Limits) -> Result<Chain, TokenError> {
-    let Contents { authority, hops, checks } = profile::read(container, limits)?;
+/// The chain of a container whose blocks state `contents`, whether or not its signatures hold.
+pub(super) fn chain(raw: &RawToken, container: &Container, contents: Contents) -> Result<Chain, TokenError> {
+    let Contents { authority, hops, checks } = contents;
     align(&authority, &hops)?;
     if hops.len() > usize::from(authority.depth_max) {
         return Err(TokenError::TooDeep);

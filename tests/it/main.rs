@@ -24,6 +24,7 @@ mod layers;
 mod limits;
 mod model;
 mod policy;
+mod prefixes;
 mod proofs;
 mod revocation;
 mod saml;
