@@ -1,5 +1,6 @@
 //! Proof of possession: DPoP (RFC 9449) by the token's last holder, Ed25519 only.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::key::{KeyPair, PublicKey, sha256};
 use crate::token::chain::{ProofCovers, VerifiedToken};
 use crate::token::raw::TokenDigest;
-use crate::token::strict_json::Object;
+use crate::token::strict_json::Members;
 
 /// The oldest proof that counts, in seconds.
 pub const AGE_S_MAX: i64 = 30;
@@ -227,7 +228,8 @@ pub fn check(
     nonce: NonceRule<'_>,
     now: Timestamp,
 ) -> Result<(PublicKey, Proof), ProofError> {
-    let jws = Jws::parse(proof)?;
+    let decoded = Decoded::of(proof)?;
+    let jws = decoded.jws(key)?;
     if key.is_some_and(|key| *key != jws.key) {
         return Err(ProofError::Key);
     }
@@ -249,9 +251,10 @@ impl ProvenHead {
     /// Checks a proof by any key for the head of a request without a token. Says nothing about replay, nor about the body.
     pub fn check(proof: &str, request: &ProvenRequest<'_>, now: Timestamp) -> Result<Self, ProofError> {
         let covers = ProofCovers { query: false, body: false };
-        let jws = Jws::parse(proof)?;
+        let decoded = Decoded::of(proof)?;
+        let jws = decoded.jws(None)?;
         let proof = jws.check(request, None, covers, NonceRule::Optional, now)?;
-        Ok(Self { key: jws.key, proof, bdh: jws.claims.text("bdh") })
+        Ok(Self { key: jws.key, proof, bdh: jws.claims.text("bdh").map(Cow::into_owned) })
     }
 
     /// Whether it covers the body with this hash.
@@ -263,38 +266,58 @@ impl ProvenHead {
     }
 }
 
+/// A proof in its parts, out of base64.
+struct Decoded<'a> {
+    signed: &'a [u8],
+    signature: Vec<u8>,
+    header: Vec<u8>,
+    claims: Vec<u8>,
+}
+
 /// A proof in its parts; its signature is unchecked.
 struct Jws<'a> {
     signed: &'a [u8],
     signature: [u8; 64],
     key: PublicKey,
-    claims: Object,
+    claims: Members<'a>,
 }
 
-impl<'a> Jws<'a> {
-    fn parse(proof: &'a str) -> Result<Self, ProofError> {
+impl<'a> Decoded<'a> {
+    fn of(proof: &'a str) -> Result<Self, ProofError> {
         if proof.is_empty() {
             return Err(ProofError::Missing);
         }
         if proof.len() > PROOF_BYTES_MAX {
             return Err(ProofError::Malformed("it is too long"));
         }
-        let three_parts = ProofError::Malformed("it is not three parts of base64url");
-        let (signed, signature) = proof.rsplit_once('.').ok_or_else(|| three_parts.clone())?;
-        let (header, claims) = signed.split_once('.').ok_or_else(|| three_parts.clone())?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| three_parts.clone());
-        let (header, claims, signature) = (decode(header)?, decode(claims)?, decode(signature)?);
-        let object = |bytes: &[u8]| {
-            Object::parse(bytes).ok_or(ProofError::Malformed("a part is not a JSON object without duplicate names"))
-        };
+        let three_parts = || ProofError::Malformed("it is not three parts of base64url");
+        let (signed, signature) = proof.rsplit_once('.').ok_or_else(three_parts)?;
+        let (header, claims) = signed.split_once('.').ok_or_else(three_parts)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| three_parts());
         Ok(Self {
+            header: decode(header)?,
+            claims: decode(claims)?,
+            signature: decode(signature)?,
             signed: signed.as_bytes(),
-            signature: signature.try_into().map_err(|_| ProofError::Malformed("its signature is not 64 bytes"))?,
-            key: header_key(&object(&header)?)?,
-            claims: object(&claims)?,
         })
     }
 
+    /// Its key is most likely `key`.
+    fn jws(&self, key: Option<&PublicKey>) -> Result<Jws<'_>, ProofError> {
+        let members = |bytes| {
+            Members::parse(bytes).ok_or(ProofError::Malformed("a part is not a JSON object without duplicate names"))
+        };
+        let signature = self.signature.as_slice();
+        Ok(Jws {
+            signed: self.signed,
+            signature: signature.try_into().map_err(|_| ProofError::Malformed("its signature is not 64 bytes"))?,
+            key: header_key(&members(&self.header)?, key)?,
+            claims: members(&self.claims)?,
+        })
+    }
+}
+
+impl Jws<'_> {
     /// Its signature and all that its claims must say; by whatever key it is.
     fn check(
         &self,
@@ -323,7 +346,7 @@ impl<'a> Jws<'a> {
 }
 
 /// The key of a header that says exactly what it must. Nothing in it chooses how the proof is checked.
-fn header_key(header: &Object) -> Result<PublicKey, ProofError> {
+fn header_key(header: &Members<'_>, likely: Option<&PublicKey>) -> Result<PublicKey, ProofError> {
     if header.text("typ").as_deref() != Some(TYP) {
         return Err(ProofError::Malformed("`typ` is not `dpop+jwt`"));
     }
@@ -339,14 +362,14 @@ fn header_key(header: &Object) -> Result<PublicKey, ProofError> {
             && jwk.text("kty").as_deref() == Some("OKP")
             && jwk.text("crv").as_deref() == Some("Ed25519")
     });
-    let bytes = jwk.and_then(|jwk| URL_SAFE_NO_PAD.decode(jwk.text("x")?).ok());
+    let bytes = jwk.and_then(|jwk| URL_SAFE_NO_PAD.decode(&*jwk.text("x")?).ok());
     bytes
-        .and_then(|bytes| PublicKey::from_bytes(&bytes).ok())
+        .and_then(|bytes| PublicKey::of_bytes(&bytes, likely).ok())
         .ok_or(ProofError::Malformed("`jwk` is not exactly an Ed25519 public key"))
 }
 
 fn check_request(
-    claims: &Object,
+    claims: &Members<'_>,
     request: &ProvenRequest<'_>,
     token: Option<TokenDigest>,
     covers: ProofCovers,
@@ -355,20 +378,21 @@ fn check_request(
         return Err(ProofError::Mismatch("`htm`"));
     }
     let htu = claims.text("htu");
-    if htu.as_deref().and_then(normalised).as_deref() != Some(request.url) {
+    let same = |htu: &str| normalised(htu).as_deref() == Some(request.url);
+    if !htu.as_deref().is_some_and(same) {
         return Err(ProofError::Mismatch("`htu`"));
     }
     let ath = token.map(|token| URL_SAFE_NO_PAD.encode(token.0));
-    if claims.has("ath") != ath.is_some() || claims.text("ath") != ath {
+    if claims.has("ath") != ath.is_some() || claims.text("ath").as_deref() != ath.as_deref() {
         return Err(ProofError::Mismatch("`ath`"));
     }
     // Given but not asked for, it must be right all the same.
-    if (covers.query || claims.has("htq")) && claims.text("htq") != Some(request.query_hash()) {
+    if (covers.query || claims.has("htq")) && claims.text("htq").as_deref() != Some(&request.query_hash()) {
         return Err(ProofError::Mismatch("`htq`"));
     }
     let bdh = request.body_sha256.map(|hash| URL_SAFE_NO_PAD.encode(hash));
     let bdh_counts = covers.body || (claims.has("bdh") && bdh.is_some());
-    if bdh_counts && (bdh.is_none() || claims.text("bdh") != bdh) {
+    if bdh_counts && (bdh.is_none() || claims.text("bdh").as_deref() != bdh.as_deref()) {
         return Err(ProofError::Mismatch("`bdh`"));
     }
     Ok(())
@@ -397,11 +421,11 @@ fn normalised(htu: &str) -> Option<String> {
     Some(format!("{scheme}://{}{path}", authority.to_ascii_lowercase()))
 }
 
-fn check_nonce(claims: &Object, rule: NonceRule<'_>) -> Result<(), ProofError> {
+fn check_nonce(claims: &Members<'_>, rule: NonceRule<'_>) -> Result<(), ProofError> {
     match rule {
         NonceRule::Optional => Ok(()),
         NonceRule::OneOf(nonces) => match claims.text("nonce") {
-            Some(nonce) if nonces.contains(&nonce.as_str()) => Ok(()),
+            Some(nonce) if nonces.contains(&&*nonce) => Ok(()),
             Some(_) | None => Err(ProofError::Nonce),
         },
     }
