@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proptest::test_runner::Config as ProptestConfig;
+use proptest::test_runner::{Config as ProptestConfig, RngAlgorithm};
 use writ::clock::Timestamp;
 use writ::id::BlockId;
 use writ::key::{KeyPair, PublicKey};
@@ -112,5 +112,7 @@ pub(crate) fn operation(needed: &str) -> Operation {
 /// So many random cases, or as many as `PROPTEST_CASES` says where that is more: `spec/security.md` has the command for a million.
 pub(crate) fn cases(least: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
-    ProptestConfig { cases: config.cases.max(least), ..config }
+    // Unoptimised, the default one takes longer than what is tested.
+    let rng_algorithm = RngAlgorithm::XorShift;
+    ProptestConfig { cases: config.cases.max(least), rng_algorithm, ..config }
 }
