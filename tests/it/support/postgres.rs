@@ -209,16 +209,23 @@ impl Server {
 
     /// Waits until a query of the superuser finds a row.
     pub(crate) async fn until(&self, database: &str, query: &str) {
-        let (client, connection) = tokio_postgres::connect(&self.text_url("postgres", database), NoTls).await.unwrap();
-        let connection = tokio::spawn(connection);
+        let url = self.text_url("postgres", database);
         let found = async {
+            let (client, connection) = loop {
+                // A standby may not have the database yet.
+                match tokio_postgres::connect(&url, NoTls).await {
+                    Ok(connected) => break connected,
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                }
+            };
+            let connection = tokio::spawn(connection);
             while client.query_opt(query, &[]).await.unwrap().is_none() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
+            drop(client);
+            let _ = connection.await;
         };
         tokio::time::timeout(std::time::Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("{query}"));
-        drop(client);
-        let _ = connection.await;
     }
 
     /// Runs a script as `role`; an error is answered as its SQLSTATE.
