@@ -1,6 +1,6 @@
 //! The edge's audit journal: what it decided, on its own disk before anything is forwarded, until the authority has it.
 //!
-//! A directory of append-only segments of [`Record`]s, one JSON object per line, in one hash chain. `append` answers once
+//! A directory of append-only segments of [`Record`](crate::audit::Record)s, one JSON object per line, in one hash chain. `append` answers once
 //! the kernel has the bytes (or the disk, see [`Durability`]); when it answers with an error, the call must not happen.
 
 mod queue;
