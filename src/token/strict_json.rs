@@ -156,25 +156,8 @@ impl Object {
 #[cfg(feature = "server")]
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = Object;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Object, M::Error> {
-                let mut object = Object::default();
-                while let Some((name, value)) = map.next_entry()? {
-                    if object.0.insert(name, value).is_some() {
-                        return Err(M::Error::custom("a name stands twice"));
-                    }
-                }
-                Ok(object)
-            }
-        }
-        deserializer.deserialize_map(ObjectVisitor)
+        let Members(members) = Members::deserialize(deserializer)?;
+        Ok(Self(members.into_iter().map(|(name, value)| (name.into_owned(), value.to_owned())).collect()))
     }
 }
 
