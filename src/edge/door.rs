@@ -111,7 +111,7 @@ impl Door {
                 let event = account.allowed(admitted.permit.capabilities());
                 // Begun first: should the caller go away while the disk works, the decision still gets its outcome.
                 let ending = Ending::new(id, self.journal.clone(), self.clock.clone());
-                if let Err(error) = self.journal.append_together(&event).await {
+                if let Err(error) = self.journal.append(&event).await {
                     ending.discard();
                     return Err(error.into());
                 }
@@ -155,7 +155,7 @@ impl Door {
 
     async fn record_denial(&self, id: RequestId, account: Account, denial: &Denial) {
         self.metrics.decided("denied", denial.reason());
-        if let Err(error) = self.journal.append_together(&account.denied(denial)).await {
+        if let Err(error) = self.journal.append(&account.denied(denial)).await {
             tracing::error!(request = %id, %error, "a denial was not recorded");
         }
     }

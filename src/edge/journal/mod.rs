@@ -33,7 +33,7 @@ use crate::edge::journal::recover::Notes;
 use crate::edge::journal::segment::{Disk, Segment};
 pub use crate::edge::journal::ship::Batch;
 use crate::edge::journal::ship::Shipping;
-use crate::edge::journal::writer::{Desk, When, Writer};
+use crate::edge::journal::writer::{Desk, Writer};
 use crate::id::RequestId;
 
 /// The journal of one edge. Cheap to clone; the last one dropped writes what is queued and unlocks the directory.
@@ -227,28 +227,20 @@ impl Journal {
 
     /// Writes `event` as the next record and answers where the chain then ends, once it is as durable as the settings say.
     ///
-    /// A caller that goes away meanwhile does not take its record back.
+    /// It is written with what others append before this thread [waits](Self::before_waiting). A caller that goes away
+    /// meanwhile does not take its record back.
     pub async fn append(&self, event: &Event) -> Result<Head, JournalError> {
-        self.put(event, When::Now).await
-    }
-
-    /// The same, with what others append before this thread [waits](Self::before_waiting): one write for all of them.
-    pub async fn append_together(&self, event: &Event) -> Result<Head, JournalError> {
-        self.put(event, When::Together).await
-    }
-
-    async fn put(&self, event: &Event, when: When) -> Result<Head, JournalError> {
         let (reply, written) = oneshot::channel();
-        self.0.desk.put(Waiting::new(event, Some(reply))?, when)?;
+        self.0.desk.put(Waiting::new(event, Some(reply))?)?;
         written.await.unwrap_or(Err(JournalError::Stopped))
     }
 
     /// Writes `event` as one of the next records, without waiting: for the outcome of a call whose handler is dropped.
     pub fn submit(&self, event: &Event) -> Result<(), JournalError> {
-        self.0.desk.put(Waiting::new(event, None)?, When::Later)
+        self.0.desk.put(Waiting::new(event, None)?)
     }
 
-    /// What a thread that appends together calls whenever it has nothing else to do. Where it is not called, the journal's own
+    /// What a thread that appends calls whenever it has nothing else to do. Where it is not called, the journal's own
     /// thread writes a few milliseconds later. It does not keep the journal open.
     pub fn before_waiting(&self) -> impl Fn() + Clone + Send + Sync + 'static {
         let desk = Arc::downgrade(&self.0.desk);

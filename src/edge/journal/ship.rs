@@ -243,11 +243,10 @@ impl Shared {
             Some(end) => end,
             None => self.read_to(&shipping, head)?.ok_or_else(diverged)?,
         };
-        let (dropped, open) = self.droppable(head.seq, place);
+        let dropped = self.droppable(head.seq, place);
         // Before anything is dropped: what it does not speak of must still be there.
         if !dropped.is_empty() || head.seq - shipping.noted.min(head.seq) >= NOTED_EVERY {
-            Watermark { shipped: head.clone(), open }.write(&self.dir).map_err(write_error)?;
-            shipping.noted = head.seq;
+            self.note(&mut shipping, head, dropped.len()).map_err(write_error)?;
         }
         let mut state = self.state();
         let shipped_bytes = bytes_between(&state.segments, shipping.place, place);
@@ -268,23 +267,31 @@ impl Shared {
         if shipping.noted == shipping.shipped.seq {
             return Ok(());
         }
-        let (_, open) = self.droppable(0, Place { segment: 0, bytes: 0 });
-        Watermark { shipped: shipping.shipped.clone(), open }.write(&self.dir)?;
-        shipping.noted = shipping.shipped.seq;
+        let shipped = shipping.shipped.clone();
+        self.note(&mut shipping, &shipped, 0)
+    }
+
+    /// Has the watermark say `shipped`, and the requests that were decided in the oldest `dropped` segments or before, and have
+    /// no outcome yet.
+    fn note(&self, shipping: &mut Shipping, shipped: &Head, dropped: usize) -> io::Result<()> {
+        let open = {
+            let state = self.state();
+            let first_kept = state.segments.get(dropped).map_or(0, |segment| segment.first_seq);
+            state.notes.unsettled_before(first_kept)
+        };
+        Watermark { shipped: shipped.clone(), open }.write(&self.dir)?;
+        shipping.noted = shipped.seq;
         Ok(())
     }
 
-    /// The oldest segments that are shipped in full and hold no proof that could still be replayed, never the last one;
-    /// and the requests that were decided in these or in earlier ones and have no outcome yet.
-    fn droppable(&self, shipped_seq: u64, place: Place) -> (Vec<Segment>, Vec<RequestId>) {
+    /// The oldest segments that are shipped in full and hold no proof that could still be replayed, never the last one.
+    fn droppable(&self, shipped_seq: u64, place: Place) -> Vec<Segment> {
         let now = self.clock.now();
         let mut state = self.state();
         state.notes.settle(shipped_seq);
         let older = state.segments.split_last().map_or(&[][..], |(_, older)| older);
         let done = |s: &&Segment| s.last_seq <= shipped_seq && s.first_seq < place.segment && s.proofs_until < now;
-        let dropped: Vec<_> = older.iter().take_while(done).copied().collect();
-        let first_kept = state.segments.get(dropped.len()).map_or(0, |segment| segment.first_seq);
-        (dropped, state.notes.unsettled_before(first_kept))
+        older.iter().take_while(done).copied().collect()
     }
 }
 

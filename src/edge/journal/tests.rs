@@ -541,7 +541,7 @@ async fn what_is_appended_together_is_one_write_before_the_thread_waits() {
     let before_waiting = journal.before_waiting();
     for n in 0..20 {
         let (first, second) = (allowed(2 * n + 1), denied(2 * n + 2));
-        let appending = futures_util::future::join(journal.append_together(&first), journal.append_together(&second));
+        let appending = futures_util::future::join(journal.append(&first), journal.append(&second));
         let mut appending = std::pin::pin!(appending);
         let (first, second) = match appending.as_mut().now_or_never() {
             // The journal's own thread was faster.
@@ -565,7 +565,7 @@ async fn what_is_appended_together_is_written_though_the_thread_never_waits() {
     let bench = Bench::new();
     let (journal, _) = bench.open();
     for n in 0..5 {
-        journal.append_together(&denied(n)).await.unwrap();
+        journal.append(&denied(n)).await.unwrap();
     }
     assert_eq!(journal.heads().borrow().seq, 5);
 }

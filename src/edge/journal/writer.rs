@@ -1,9 +1,8 @@
 //! The one place that writes: takes what waits in groups, chains it, writes it at once, and answers.
 //!
-//! Whoever has something to write does it where it stands, and what others put there meanwhile with it: handing a record to
-//! a thread and waiting for its answer costs more than writing it. A thread that serves does it once for all its requests
-//! that have come so far, before it waits for more. The journal's own thread writes what may wait for a disk, and, a few
-//! milliseconds later, what nobody took along.
+//! A thread that serves writes where it stands, once for all its requests that have come so far, before it waits for more:
+//! handing a record to another thread and waiting for its answer costs more than writing it. The journal's own thread writes
+//! what may wait for a disk, and, a few milliseconds later, what nobody took along.
 
 use std::io;
 use std::ops::Range;
@@ -37,29 +36,18 @@ const TOGETHER_MAX: usize = 32;
 /// About what a line has beside the event.
 const LINE_BYTES: usize = 256;
 
-/// When a record is to be written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    /// Now.
-    Now,
-    /// When [`Desk::write_awaited`] is called, and soon.
-    Together,
-    /// With others, or soon.
-    Later,
-}
-
 impl Desk {
     pub(super) fn new(shared: Arc<Shared>, writer: Writer) -> Self {
         Self { shared, writer: Mutex::new(writer), slow: AtomicBool::new(false) }
     }
 
-    /// Queues `waiting`, and sees to it that it is written.
-    pub(super) fn put(&self, waiting: Waiting, when: When) -> Result<(), JournalError> {
+    /// Queues `waiting`, and sees to it that it is written: when [`Self::write_awaited`] is called, or soon.
+    pub(super) fn put(&self, waiting: Waiting) -> Result<(), JournalError> {
+        let is_awaited = waiting.reply.is_some();
         let awaited = self.shared.queue.push(waiting)?;
-        let now = when == When::Now || (when == When::Together && awaited >= TOGETHER_MAX);
         if self.waits_for_the_disk() {
             self.shared.queue.wake();
-        } else if now {
+        } else if is_awaited && awaited >= TOGETHER_MAX {
             self.write_all();
         } else {
             self.shared.queue.linger();
