@@ -193,7 +193,7 @@ impl Stage {
         let mut ledger = self.ledger.borrow_mut();
         let reservation = ledger.reserve(needs, moment).unwrap();
         ledger.spend(reservation);
-        permit.capabilities().len() + usize::from(needed.is_some())
+        permit.capabilities().count() + usize::from(needed.is_some())
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::small::Text;
+
 /// A text that is not a name: says which kind of name and what a name looks like.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {kind}: use 1 to 64 of a-z, 0-9, `-`, `_` and `.`, beginning with a letter or digit")]
@@ -69,7 +71,7 @@ macro_rules! names {
         ///
         /// 1 to 64 of `a-z`, `0-9`, `-`, `_` and `.`, beginning with a letter or digit.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Box<str>);
+        pub struct $type(Text);
 
         impl $type {
             /// The name as text.
@@ -243,7 +245,7 @@ macro_rules! foreign_names {
         ///
         #[doc = concat!("1 to ", $max, " bytes without control characters, bidirectional marks or invisible characters.")]
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Box<str>);
+        pub struct $type(Text);
 
         #[doc = concat!("A text that is not ", $kind, ".")]
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@
 //!
 //! | room | what it knows | what it never does |
 //! | --- | --- | --- |
-//! | [`clock`], [`id`], [`key`], [`secret`] | time, names, keys, secrets | depend on another room |
+//! | [`clock`], [`id`], [`key`], [`secret`], [`small`] | time, names, keys, secrets, short texts and lists | depend on another room |
 //! | [`token`] | mint, delegate, verify, prove possession | I/O; decide about a request |
 //! | [`revocation`] | what is revoked, and how fresh that must be | take an entry back |
 //! | [`policy`] | what may be issued, what may be done | allow by default |
@@ -42,6 +42,7 @@ pub mod key;
 pub mod policy;
 pub mod revocation;
 pub mod secret;
+pub mod small;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -12,6 +12,7 @@ use crate::id::{
     RequestId, ServiceName, Subject, TenantName,
 };
 use crate::key::PublicKey;
+use crate::small::{Few, Text};
 use crate::token::{Argument, Capability, Path};
 
 /// One thing that happened.
@@ -58,7 +59,7 @@ pub struct Decision {
     /// Allowed or denied.
     pub verdict: Verdict,
     /// The reason code: `allowed`, or one of `spec/token.md` and `spec/wire.md`.
-    pub reason: Box<str>,
+    pub reason: Text,
     /// The reason in a sentence, for an operator. Never sent to the caller as it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Box<str>>,
@@ -66,9 +67,9 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<Told>,
     /// The HTTP method.
-    pub method: Box<str>,
+    pub method: Text,
     /// The path, normalised, without the query (which may carry secrets).
-    pub path: Box<str>,
+    pub path: Text,
     /// What was asked for, once a route matched: the first operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<What>,
@@ -97,7 +98,7 @@ pub struct Decision {
     pub by_connection: bool,
     /// The address of the connection's other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<Box<str>>,
+    pub client: Option<Text>,
 }
 
 /// Allowed or denied.
@@ -182,11 +183,11 @@ pub struct ByPolicy {
     /// The version of the set; 0 for the built-in one.
     pub version: u64,
     /// Those that decided. Empty where none permits.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub policies: Vec<PolicyName>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub policies: Few<PolicyName>,
     /// Those in shadow that would have had a say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shadow: Vec<PolicyName>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub shadow: Few<PolicyName>,
     /// How many more there are than [`ByPolicy::NAMES_MAX`] of each.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,

@@ -10,6 +10,7 @@ use crate::id::{Group, PolicyName};
 use crate::key::PublicKey;
 use crate::policy::rules::question::Holders;
 use crate::policy::rules::{Question, Rules, Verdict, Who};
+use crate::small::Few;
 use crate::store::Agent;
 use crate::token::Capability;
 use crate::token::claims::{GROUPS_MAX, PolicyFacts};
@@ -60,7 +61,7 @@ fn allowed(
     rules: &Rules,
     question: &Question<'_>,
     capability: &Capability,
-) -> Result<(Vec<PolicyName>, Option<u32>), IssueError> {
+) -> Result<(Few<PolicyName>, Option<u32>), IssueError> {
     let approvals: Vec<_> = rules.set().policies().iter().filter_map(|policy| policy.approval.clone()).collect();
     let refused = |why: String| {
         IssueError::Policy(format!("{why}: ask for less than `{capability}`, or an operator can change the policies"))

@@ -1,13 +1,12 @@
 //! The paths and resources that a route declares: literal segments and `{captures}`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::catalog::target::{Target, decoded, without_trailing_slash};
 use crate::id::shown;
 use crate::token::Path;
-use crate::token::capability::InvalidPath;
+use crate::token::capability::{InvalidPath, PathWriter};
 
 /// What a route's path looks like: `/calendars/{calendar}/events`, `/files/{*rest}`.
 ///
@@ -148,7 +147,7 @@ impl Template {
         if self.0.is_empty() {
             return Ok(Path::root());
         }
-        let mut segments: Vec<Cow<'a, str>> = Vec::with_capacity(self.0.len());
+        let mut path = PathWriter::default();
         for part in &self.0 {
             let spelled = match part {
                 Part::Literal(text) => text,
@@ -156,15 +155,15 @@ impl Template {
                     match capture(name).ok_or(InvalidPath::Segment)? {
                         Captured::Spelled(text) => text,
                         Captured::Plain(text) => {
-                            segments.push(Cow::Borrowed(text));
+                            path.push(text.as_bytes());
                             continue;
                         }
                     }
                 }
             };
-            segments.extend(spelled.split('/').map(decoded));
+            spelled.split('/').for_each(|segment| path.push(decoded(segment).as_bytes()));
         }
-        Path::from_segments(segments.iter().map(|segment| segment.as_bytes()))
+        path.finish()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::catalog::pattern::{Captured, Pattern, Template};
 use crate::catalog::service::Service;
 use crate::catalog::target::{Target, decoded};
 use crate::catalog::{mcp, shown, unknown};
+use crate::small::Few;
 use crate::token::{Argument, Capability, Operation, Operations, Path, Value};
 
 /// One row of a service: requests of these methods to this path do this.
@@ -94,7 +95,7 @@ pub struct Asked {
     /// All that it does.
     pub operations: Operations,
     /// What the audit record shows of each operation, in their order.
-    pub shown: Vec<Shown>,
+    pub shown: Few<Shown>,
 }
 
 /// What the audit record shows of one operation.
@@ -193,8 +194,8 @@ impl<'s> RouteMatch<'s, '_> {
 
     /// Everything that the request does.
     pub fn ask(&self, headers: &HeaderMap, content: Option<&Content>) -> Result<Asked, BadArgument> {
-        let mut operations = Vec::new();
-        let mut shown = Vec::new();
+        let mut operations = Few::new();
+        let mut shown = Few::new();
         let mut record = shown::Record::default();
         let form = match content {
             Some(Content::Form(form)) => Some(form),
@@ -232,7 +233,7 @@ impl<'s> RouteMatch<'s, '_> {
         Ok(Some(Capability { service: self.service.name().clone(), action: call.action.clone(), resource }))
     }
 
-    fn items<'a>(&'a self, content: Option<&'a Content>) -> Result<Vec<Item<'a>>, BadArgument> {
+    fn items<'a>(&'a self, content: Option<&'a Content>) -> Result<Few<Item<'a>>, BadArgument> {
         let calls = &self.route.calls;
         let entry = |named: Selector, other: Selector, what, name: &str| {
             let found = calls.iter().find(|call| call.selector == named);

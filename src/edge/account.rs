@@ -13,6 +13,7 @@ use crate::edge::journal::Journal;
 use crate::id::{ApprovalId, CredentialName, Hex, RequestId};
 use crate::policy::Decided;
 use crate::revocation::Loan;
+use crate::small::Text;
 use crate::token::Capability;
 use crate::token::proof::Proof;
 
@@ -20,9 +21,9 @@ use crate::token::proof::Proof;
 pub(super) struct Account {
     /// Names the request.
     pub(super) request: RequestId,
-    pub(super) method: Box<str>,
+    pub(super) method: Text,
     /// Normalised; `-` until it is.
-    pub(super) path: Box<str>,
+    pub(super) path: Text,
     pub(super) client: SocketAddr,
     pub(super) known: Option<Arc<Known>>,
     pub(super) proof: Option<Proof>,
@@ -61,23 +62,23 @@ impl Account {
     }
 
     /// The record of a permit: by which capability each operation is allowed.
-    pub(super) fn allowed(self, capabilities: &[Capability]) -> Event {
+    pub(super) fn allowed<'a>(self, capabilities: impl Iterator<Item = &'a Capability>) -> Event {
         self.decision(Verdict::Allowed, "allowed", None, capabilities)
     }
 
     /// The record of a denial.
     pub(super) fn denied(self, denial: &Denial) -> Event {
-        self.decision(Verdict::Denied, denial.reason(), Some(denial.detail()), &[])
+        self.decision(Verdict::Denied, denial.reason(), Some(denial.detail()), std::iter::empty())
     }
 
-    fn decision(
+    fn decision<'a>(
         self,
         verdict: Verdict,
         reason: &'static str,
         detail: Option<Box<str>>,
-        capabilities: &[Capability],
+        capabilities: impl Iterator<Item = &'a Capability>,
     ) -> Event {
-        let mut capabilities = capabilities.iter().cloned();
+        let mut capabilities = capabilities.cloned();
         let capability = capabilities.next();
         let also = self.also.into_iter().map(|what| Also { what, capability: capabilities.next() });
         Event::Decision(Box::new(Decision {
@@ -99,7 +100,7 @@ impl Account {
                 .proof
                 .map(|proof| UsedProof { id: Hex(&proof.id.0).to_string().into(), until: proof.replayable_until }),
             by_connection: self.by_connection,
-            client: Some(self.client.ip().to_string().into()),
+            client: Some(Text::of(&self.client.ip())),
         }))
     }
 }

@@ -14,6 +14,7 @@ use crate::policy::approval::Demand;
 use crate::policy::rules::{Question, Rules, Verdict};
 #[cfg(feature = "server")]
 use crate::revocation::{Borrowed, Lease, LiveToken, NotLive, RevocationSet, Use};
+use crate::small::Few;
 use crate::token::{Capability, Chain, Operation};
 #[cfg(feature = "server")]
 use crate::token::{Operations, Value};
@@ -24,9 +25,6 @@ use crate::token::{Operations, Value};
 pub struct Permit {
     token: LiveToken,
     permitted: Arc<Permitted>,
-    /// One for each operation.
-    capabilities: Box<[Capability]>,
-    decided: Box<Decided>,
 }
 
 /// What was permitted, and by which policies. Kept while it goes on, to be put before other ones.
@@ -34,7 +32,10 @@ pub struct Permit {
 #[derive(Debug)]
 pub struct Permitted {
     operations: Operations,
+    /// For each operation, which capability of the token allows it.
+    allowed_by: Few<usize, 2>,
     rules: Arc<Rules>,
+    decided: Decided,
     facts: Facts,
 }
 
@@ -66,9 +67,9 @@ pub struct Decided {
     /// The version of the tenant's set; 0 for the built-in one.
     pub version: u64,
     /// Those that decided, sorted.
-    pub policies: Vec<PolicyName>,
+    pub policies: Few<PolicyName>,
     /// Those that would have had a say, were they not in shadow.
-    pub shadow: Vec<PolicyName>,
+    pub shadow: Few<PolicyName>,
 }
 
 /// A permit whose token was found live a second time, directly before the credential is used, and the credential that was
@@ -171,13 +172,13 @@ impl DenialReason {
 pub fn authorize(token: LiveToken, operations: Operations, rules: &Arc<Rules>, facts: Facts) -> Result<Permit, Denied> {
     let chain = token.chain();
     let allowed = |operation: &Operation| {
-        let allowed = decide(chain, operation, facts.now);
-        allowed.cloned().map_err(|reason| Denied { reason, needed: operation.needed(), decided: None })
+        let allowed = allows(chain, operation, facts.now);
+        allowed.map_err(|reason| Denied { reason, needed: operation.needed(), decided: None })
     };
-    let capabilities = operations.iter().map(allowed).collect::<Result<_, _>>()?;
+    let allowed_by = operations.iter().map(allowed).collect::<Result<_, _>>()?;
     let decided = permitted(chain, &operations, rules, &facts)?;
-    let permitted = Permitted { operations, rules: rules.clone(), facts };
-    Ok(Permit { capabilities, decided: Box::new(decided), permitted: Arc::new(permitted), token })
+    let permitted = Permitted { operations, allowed_by, rules: rules.clone(), decided, facts };
+    Ok(Permit { permitted: Arc::new(permitted), token })
 }
 
 /// What the policies say of all operations: a denial of one denies all, and comes before an approval that another asks for.
@@ -245,15 +246,17 @@ impl Decided {
 
 /// The token's part of [`authorize`] for one operation, without its consequence, for `writ explain`: names the capability that allows, or what denies.
 pub fn decide<'a>(chain: &'a Chain, operation: &Operation, now: Timestamp) -> Result<&'a Capability, DenialReason> {
-    let capability = chain
-        .authority()
-        .capabilities
-        .iter()
-        .find(|capability| capability.allows(operation))
-        .ok_or(DenialReason::NoCapability)?;
+    allows(chain, operation, now).map(|allowed_by| &chain.authority().capabilities[allowed_by])
+}
+
+/// Which capability it is.
+fn allows(chain: &Chain, operation: &Operation, now: Timestamp) -> Result<usize, DenialReason> {
+    let capabilities = &chain.authority().capabilities;
+    let allowed_by = capabilities.iter().position(|capability| capability.allows(operation));
+    let allowed_by = allowed_by.ok_or(DenialReason::NoCapability)?;
     match chain.checks().iter().find(|check| !check.passes(operation, now)) {
         Some(check) => Err(DenialReason::Check { block: check.block, check: check.source.clone() }),
-        None => Ok(capability),
+        None => Ok(allowed_by),
     }
 }
 
@@ -270,8 +273,9 @@ impl Permit {
     }
 
     /// The capabilities that allowed them: one for each operation, in their order.
-    pub const fn capabilities(&self) -> &[Capability] {
-        &self.capabilities
+    pub fn capabilities(&self) -> impl Iterator<Item = &Capability> {
+        let all = &self.token.chain().authority().capabilities;
+        self.permitted.allowed_by.iter().map(|allowed_by| &all[*allowed_by])
     }
 
     /// What it permits, and by which policies.
@@ -281,7 +285,7 @@ impl Permit {
 
     /// Which of them decided.
     pub fn decided(&self) -> &Decided {
-        &self.decided
+        &self.permitted.decided
     }
 
     /// Looks again, directly before `credential` is used: whatever was waited for since, neither the token nor the service

@@ -4,13 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::id::{InvalidName, ServiceName, text_form};
+use crate::small::{Few, Text};
 
 /// A `/`-separated path of an action or a resource. The empty path, written `/`, is the root and covers every path.
 ///
 /// A segment is 1 to 128 bytes of RFC 3986 `unreserved` characters, `@`, `+`, `,`, `=` or upper-case percent escapes of
 /// any other byte, and is neither `.` nor `..`. Compared byte by byte: no case folding, no Unicode normalisation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(Box<str>);
+pub struct Path(Text);
 
 /// A text that is not a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,28 +36,14 @@ impl Path {
 
     /// The path that covers every path.
     pub fn root() -> Self {
-        Self("".into())
+        Self(Text::default())
     }
 
     /// The path of raw segments (not percent-encoded): each byte that may not stand in a segment is escaped.
     pub fn from_segments<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, InvalidPath> {
-        let mut text = String::new();
-        for (i, segment) in segments.into_iter().enumerate() {
-            if i > 0 {
-                text.push('/');
-            }
-            for byte in segment {
-                if is_plain(*byte) {
-                    text.push(char::from(*byte));
-                } else {
-                    text.push_str(&format!("%{byte:02X}"));
-                }
-            }
-            if segment.is_empty() {
-                return Err(InvalidPath::Segment);
-            }
-        }
-        Self::checked(&text)
+        let mut path = PathWriter::default();
+        segments.into_iter().for_each(|segment| path.push(segment));
+        path.finish()
     }
 
     /// Whether this path is `other` or stands above it.
@@ -96,6 +83,40 @@ impl Path {
             }
         }
         Ok(Self(text.into()))
+    }
+}
+
+/// A path in the making, from raw segments.
+#[derive(Default)]
+pub(crate) struct PathWriter {
+    text: Few<u8, 256>,
+    has_empty: bool,
+}
+
+impl PathWriter {
+    /// Appends a segment: each byte that may not stand in one is escaped.
+    pub(crate) fn push(&mut self, segment: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        if !self.text.is_empty() {
+            self.text.push(b'/');
+        }
+        for byte in segment {
+            if is_plain(*byte) {
+                self.text.push(*byte);
+            } else {
+                let [high, low] = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
+                self.text.extend([b'%', high, low]);
+            }
+        }
+        self.has_empty |= segment.is_empty();
+    }
+
+    /// The path, which has at least one segment.
+    pub(crate) fn finish(self) -> Result<Path, InvalidPath> {
+        match std::str::from_utf8(&self.text) {
+            Ok(text) if !self.has_empty => Path::checked(text),
+            _ => Err(InvalidPath::Segment),
+        }
     }
 }
 

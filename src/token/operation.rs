@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::ServiceName;
+use crate::small::{Few, Text};
 use crate::token::capability::{Capability, Path};
 use crate::token::value::Value;
 
@@ -16,7 +17,7 @@ pub struct Operation {
     /// To what.
     pub resource: Path,
     /// The HTTP method, upper case.
-    pub method: Box<str>,
+    pub method: Text,
     /// Named values the route takes from the request, in the route's order; no name twice.
     pub arguments: Vec<Argument>,
 }
@@ -25,14 +26,14 @@ pub struct Operation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Argument {
     /// The name the route gives it.
-    pub name: Box<str>,
+    pub name: Text,
     /// Its value, typed as the route says. Never coerced.
     pub value: Value,
 }
 
 /// Everything that one request does: one operation, or several in the order of its body, all at one service. All must be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operations(Box<[Operation]>);
+pub struct Operations(Few<Operation>);
 
 /// No operation, too many, or for several services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +52,8 @@ impl Operations {
     pub const COUNT_MAX: usize = 32;
 
     /// The first; of most requests the only one.
-    pub const fn first(&self) -> &Operation {
-        // Never empty: both constructors see to it.
+    pub fn first(&self) -> &Operation {
+        // Never empty: the constructors see to it.
         &self.0[0]
     }
 
@@ -62,12 +63,12 @@ impl Operations {
     }
 
     /// How many; at least one.
-    pub const fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
     /// The service that all of them are for.
-    pub const fn service(&self) -> &ServiceName {
+    pub fn service(&self) -> &ServiceName {
         &self.first().service
     }
 }
@@ -83,7 +84,19 @@ impl<'a> IntoIterator for &'a Operations {
 
 impl From<Operation> for Operations {
     fn from(operation: Operation) -> Self {
-        Self(Box::new([operation]))
+        Self(Few::from_iter([operation]))
+    }
+}
+
+impl TryFrom<Few<Operation>> for Operations {
+    type Error = InvalidOperations;
+
+    fn try_from(operations: Few<Operation>) -> Result<Self, Self::Error> {
+        let one_service = operations.windows(2).all(|pair| pair[0].service == pair[1].service);
+        if !(1..=Self::COUNT_MAX).contains(&operations.len()) || !one_service {
+            return Err(InvalidOperations);
+        }
+        Ok(Self(operations))
     }
 }
 
@@ -91,11 +104,7 @@ impl TryFrom<Vec<Operation>> for Operations {
     type Error = InvalidOperations;
 
     fn try_from(operations: Vec<Operation>) -> Result<Self, Self::Error> {
-        let one_service = operations.windows(2).all(|pair| pair[0].service == pair[1].service);
-        if !(1..=Self::COUNT_MAX).contains(&operations.len()) || !one_service {
-            return Err(InvalidOperations);
-        }
-        Ok(Self(operations.into()))
+        Few::from(operations).try_into()
     }
 }
 

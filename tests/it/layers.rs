@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up. Rooms on one level do not know each other, except on the ground, where `id`, `key`, `secret` and
-/// `clock` are the words everything is said in.
+/// From the ground up. Rooms on one level do not know each other, except on the ground, where `id`, `key`, `secret`, `clock`
+/// and `small` are the words everything is said in.
 const LEVELS: &[&[&str]] = &[
-    &["clock", "id", "key", "secret"],
+    &["clock", "id", "key", "secret", "small"],
     &["token"],
     &["revocation"],
     &["catalog", "vault", "audit"],
@@ -25,7 +25,7 @@ const LEVELS: &[&[&str]] = &[
 
 /// Rooms that do no I/O: they read no clock, no environment, no file and no socket, and build without the feature `server`.
 const PURE: &[&str] =
-    &["clock", "id", "key", "secret", "token", "revocation", "policy", "catalog", "vault", "audit", "wire"];
+    &["clock", "id", "key", "secret", "small", "token", "revocation", "policy", "catalog", "vault", "audit", "wire"];
 
 const IMPURE: &[&str] = &[
     "std::env",

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::form::Form;
 use crate::catalog::json::{Node, Pointer, Unfit};
 use crate::catalog::target::{Pair, Target, may_be_read_as};
+use crate::small::Text;
 use crate::token::{Decimal, List, Path, Value};
 
 /// Where an argument comes from and what it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArgumentRule {
-    pub(super) name: Box<str>,
+    pub(super) name: Text,
     /// One; of a list, one or more.
     pub(super) sources: Vec<Source>,
     pub(super) kind: Kind,
@@ -86,21 +87,21 @@ pub enum ListForm {
 pub enum BadArgument {
     /// Required and absent.
     #[error("the argument `{0}` is missing")]
-    Missing(Box<str>),
+    Missing(Text),
     /// A parameter, a field or a header twice.
     #[error("the argument `{0}` is given twice")]
-    Repeated(Box<str>),
+    Repeated(Text),
     /// Something that another parser could take for the argument.
     #[error(
         "the request holds something that could be taken for the argument `{0}`: a key that differs in case or by a bracket only, or the same key in another place"
     )]
-    Ambiguous(Box<str>),
+    Ambiguous(Text),
     /// Of another type. Never coerced.
     #[error("the argument `{0}` must be {1}")]
-    Type(Box<str>, Expected),
+    Type(Text, Expected),
     /// Over [`ArgumentRule::STRING_BYTES_MAX`] or [`List::ITEMS_MAX`].
     #[error("the argument `{0}` is longer than {bytes} bytes or {items} values", bytes = ArgumentRule::STRING_BYTES_MAX, items = List::ITEMS_MAX)]
-    TooLong(Box<str>),
+    TooLong(Text),
     /// Of a closed route: nothing reads it.
     #[error("this route takes no {0} {1}")]
     Unknown(&'static str, Named),

@@ -116,11 +116,11 @@ impl Maker<'_> {
             if !is_name {
                 return Err(invalid(&place, "name", "use 1 to 64 letters, digits, `_`, `-` and `.`"));
             }
-            if rules.iter().any(|rule| rule.name == spec.name) {
+            if rules.iter().any(|rule| *rule.name == *spec.name) {
                 return Err(invalid(&place, "name", "another argument of the route has it: rename one"));
             }
             rules.push(ArgumentRule {
-                name: spec.name.clone(),
+                name: spec.name.as_ref().into(),
                 sources: self.sources(spec, &place)?,
                 kind: spec.kind,
                 list: spec.list,

@@ -308,7 +308,7 @@ fn the_record_shows_bounded_parts_and_says_what_is_missing() {
     );
     let values = vec![format!("\"{}\"", "a".repeat(200)); 5].join(",");
     let shown =
-        asked(&long, &Sent { body: &format!("{{\"to\":[{values}]}}"), ..Sent::default() }).unwrap().shown.remove(0);
+        asked(&long, &Sent { body: &format!("{{\"to\":[{values}]}}"), ..Sent::default() }).unwrap().shown[0].clone();
     let Value::List(list) = &shown.arguments[0].value else { panic!("{shown:?}") };
     assert_eq!(list.items().len(), 2);
     assert_eq!(&*shown.notes[0], "the argument `to` is shown to 2 of its 5 values");
@@ -316,8 +316,9 @@ fn the_record_shows_bounded_parts_and_says_what_is_missing() {
         (0..32).map(|i| format!("name = \"a{i}\"\nfrom = \"json\"\ntype = \"string\"\nloggable = true")).collect();
     let many = service("body_bytes_max = 1000000", &many.iter().map(String::as_str).collect::<Vec<_>>());
     let members: Vec<String> = (0..32).map(|i| format!("\"a{i}\":\"{}\"", "\\u0001".repeat(512))).collect();
-    let shown =
-        asked(&many, &Sent { body: &format!("{{{}}}", members.join(",")), ..Sent::default() }).unwrap().shown.remove(0);
+    let shown = asked(&many, &Sent { body: &format!("{{{}}}", members.join(",")), ..Sent::default() }).unwrap().shown
+        [0]
+    .clone();
     assert!(serde_json::to_string(&shown.arguments).unwrap().len() <= 12 * 1024);
     assert_eq!(shown.arguments.len() + shown.notes.len(), 32);
     assert!(shown.notes[0].contains("the record is full"), "{}", shown.notes[0]);

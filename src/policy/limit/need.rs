@@ -144,7 +144,7 @@ impl Limit {
     /// What an operation takes. To many a service no amount, or zero, means all there is: so neither is countable.
     fn amount(&self, operation: &Operation) -> Option<i64> {
         let Measure::Sum(name) = &self.measure else { return Some(1) };
-        let argument = operation.arguments.iter().find(|argument| argument.name == *name)?;
+        let argument = operation.arguments.iter().find(|argument| *argument.name == **name)?;
         let units = match &argument.value {
             Value::Integer(whole) => scaled(*whole),
             Value::Decimal(decimal) => Some(decimal.scaled()),

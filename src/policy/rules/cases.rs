@@ -165,7 +165,7 @@ impl Written {
         }
         let arguments = self.arguments.iter().map(|(name, value)| {
             let value = typed(schema.arguments(&self.action), name, value, "argument")?;
-            Ok::<_, BadQuestion>(Argument { name: name.clone(), value })
+            Ok::<_, BadQuestion>(Argument { name: name.as_ref().into(), value })
         });
         let used = self.used.iter().map(|(name, so_far)| {
             let value = typed(schema.limits(), name, so_far, "limit")?;

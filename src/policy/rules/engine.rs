@@ -8,13 +8,15 @@ use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{Authorizer, Decision, Effect, Policy as Cedar, PolicyId, PolicySet as CedarSet, Response};
 
-use crate::id::PolicyName;
+use crate::id::{PolicyName, ServiceName};
 use crate::policy::rules::memo::Memo;
 use crate::policy::rules::needs::Needs;
-use crate::policy::rules::question::{Ids, Question, Unaskable, action_parents};
+use crate::policy::rules::question::{Question, Unaskable, action_parents, path_id};
 use crate::policy::rules::scope::{Actions, Marks, Named, Scope};
 use crate::policy::rules::seen::Seen;
 use crate::policy::rules::set::{InvalidSet, Policy, PolicySet, Standing};
+use crate::small::Few;
+use crate::token::Path;
 
 /// A policy set at one version, compiled.
 ///
@@ -52,7 +54,8 @@ struct Place {
     issuing: bool,
     kind: &'static str,
     principal: Marks,
-    action: Box<str>,
+    service: ServiceName,
+    action: Path,
     resource: Marks,
 }
 
@@ -90,7 +93,7 @@ pub struct Answer {
     /// What they decide.
     pub verdict: Verdict,
     /// The shadow policies that would have had a say.
-    pub shadow: Vec<PolicyName>,
+    pub shadow: Few<PolicyName>,
 }
 
 /// What a tenant's policies decide.
@@ -99,14 +102,14 @@ pub enum Verdict {
     /// It is allowed, by these permits.
     Allowed {
         /// The permits that match and ask for no approval, or for one that was given.
-        by: Vec<PolicyName>,
+        by: Few<PolicyName>,
         /// The longest life of a writ, in seconds, where each of them states one.
         ttl_s: Option<u32>,
     },
     /// Every permit that matches asks for a person's approval.
     Approval {
         /// The permits.
-        by: Vec<PolicyName>,
+        by: Few<PolicyName>,
         /// Whose approval: what each says.
         approvers: Vec<Box<str>>,
     },
@@ -115,12 +118,12 @@ pub enum Verdict {
     /// These forbids match.
     Forbidden {
         /// The forbids.
-        by: Vec<PolicyName>,
+        by: Few<PolicyName>,
     },
     /// A policy could not be evaluated. What it would have said is not known.
     Erring {
         /// The policies.
-        by: Vec<PolicyName>,
+        by: Few<PolicyName>,
         /// Why, of the first.
         why: Box<str>,
     },
@@ -190,40 +193,45 @@ impl Rules {
 
     /// Decides. `approved` holds the `@approval` texts for which an approval was given.
     pub fn decide(&self, question: &Question<'_>, approved: &[Box<str>]) -> Answer {
-        let ids = question.ids();
-        let applying = match self.applying(question, &ids) {
+        let applying = match self.applying(question) {
             Ok(applying) => applying,
             Err(error) => return self.counted([Some(&Votes::erring(error)), None], approved),
         };
-        let evaluated = applying.asked.as_ref().map(|together| {
-            self.evaluated(together, question, &ids).unwrap_or_else(|error| Arc::new(Votes::erring(error)))
-        });
+        let evaluated = applying
+            .asked
+            .as_ref()
+            .map(|together| self.evaluated(together, question).unwrap_or_else(|error| Arc::new(Votes::erring(error))));
         self.counted([Some(&applying.votes), evaluated.as_deref()], approved)
     }
 
     /// The policies that apply.
-    fn applying(&self, question: &Question<'_>, ids: &Ids) -> Result<Arc<Applying>, Unaskable> {
-        let principal = self.named.marks((ids.principal_kind, &ids.principal), question.who.parents());
-        let resource = self.named.marks(("Resource", &ids.resource), ids.above_resource());
+    fn applying(&self, question: &Question<'_>) -> Result<Arc<Applying>, Unaskable> {
+        let Question { who, service, action, resource, .. } = question;
+        let (kind, ..) = who.entity();
+        let principal = self.named.marks(who.entity(), who.parents().map(|(kind, id)| (kind, id, "")));
+        let below = |path| ("Resource", service.as_str(), path);
+        let resource = self.named.marks(below(resource.as_str()), resource.prefixes().map(below));
         let issuing = question.is_of_issuance();
-        let place =
-            Place { issuing, kind: ids.principal_kind, principal, action: ids.action.as_str().into(), resource };
+        let (service, action) = ((*service).clone(), (*action).clone());
+        let place = Place { issuing, kind, principal, service, action, resource };
         if let Some(known) = self.applying.find(&place) {
             return Ok(known);
         }
-        let found = Arc::new(self.apply(&place, &action_parents(question.service, question.action))?);
+        let found = Arc::new(self.apply(&place)?);
         if !issuing {
             self.applying.keep(place, found.clone());
         }
         Ok(found)
     }
 
-    /// Those whose scope fits `place`; its action stands in `parents`.
-    fn apply(&self, place: &Place, parents: &[String]) -> Result<Applying, Unaskable> {
+    /// Those whose scope fits `place`.
+    fn apply(&self, place: &Place) -> Result<Applying, Unaskable> {
+        let action = path_id(&place.service, place.action.as_str());
+        let parents = action_parents(&place.service, &place.action);
         let mut votes = Votes::default();
         let mut asked = Vec::new();
         for (index, policy) in self.compiled.iter().enumerate() {
-            let fits = policy.actions.fits(&place.action, parents)
+            let fits = policy.actions.fits(&action, &parents)
                 && place.principal.fits(place.kind, &policy.principal)
                 && place.resource.fits("Resource", &policy.resource);
             match &policy.conditions {
@@ -242,8 +250,8 @@ impl Rules {
         Ok(Applying { votes, asked })
     }
 
-    fn evaluated(&self, together: &Together, question: &Question<'_>, ids: &Ids) -> Result<Arc<Votes>, Unaskable> {
-        let seen = question.seen(ids, together.needs, self.set.zone())?;
+    fn evaluated(&self, together: &Together, question: &Question<'_>) -> Result<Arc<Votes>, Unaskable> {
+        let seen = question.seen(together.needs, self.set.zone())?;
         // The time to the millisecond does not come twice.
         let is_once = together.needs.any(Needs::TIME) || seen.weight() > SEEN_BYTES_MAX;
         if is_once || question.is_of_issuance() {
@@ -323,18 +331,18 @@ impl Rules {
     /// From votes to a verdict.
     fn counted(&self, votes: [Option<&Votes>; 2], approved: &[Box<str>]) -> Answer {
         let votes = || votes.iter().flatten().copied();
-        let policies = |indexes: &dyn Fn(&Votes) -> &[usize], enforced: bool| -> Vec<&Policy> {
-            let mut all: Vec<usize> = votes().flat_map(indexes).copied().collect();
+        let policies = |indexes: &dyn Fn(&Votes) -> &[usize], enforced: bool| -> Few<&Policy, 8> {
+            let mut all: Few<usize, 8> = votes().flat_map(indexes).copied().collect();
             all.sort_unstable();
             let found = all.into_iter().filter_map(|index| self.set.policies().get(index));
             found.filter(|policy| policy.is_enforced() == enforced).collect()
         };
-        let names = |policies: &[&Policy]| policies.iter().map(|policy| policy.name.clone()).collect::<Vec<_>>();
+        let names = |policies: &[&Policy]| policies.iter().map(|policy| policy.name.clone()).collect::<Few<_>>();
         let mut shadow = names(&policies(&|votes| &votes.permits, false));
         shadow.extend(names(&policies(&|votes| &votes.forbids, false)));
         let permits = policies(&|votes| &votes.permits, true);
         let forbids = policies(&|votes| &votes.forbids, true);
-        let (free, held): (Vec<_>, Vec<_>) = permits
+        let (free, held): (Few<_, 8>, Few<_, 8>) = permits
             .into_iter()
             .partition(|policy| policy.approval.as_ref().is_none_or(|approval| approved.contains(approval)));
         let verdict = if !forbids.is_empty() {
@@ -342,8 +350,9 @@ impl Rules {
         } else if let Some(why) = votes().find_map(|votes| votes.error.clone()) {
             Verdict::Erring { by: names(&policies(&|votes| &votes.erring, true)), why }
         } else if !free.is_empty() {
-            let ttl_s = free.iter().map(|policy| policy.ttl_s).collect::<Option<Vec<_>>>();
-            Verdict::Allowed { by: names(&free), ttl_s: ttl_s.and_then(|all| all.into_iter().max()) }
+            let each_states_one = free.iter().all(|policy| policy.ttl_s.is_some());
+            let longest = free.iter().filter_map(|policy| policy.ttl_s).max();
+            Verdict::Allowed { by: names(&free), ttl_s: longest.filter(|_| each_states_one) }
         } else if !held.is_empty() {
             let mut approvers: Vec<Box<str>> = held.iter().filter_map(|policy| policy.approval.clone()).collect();
             approvers.sort_unstable();

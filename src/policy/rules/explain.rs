@@ -104,10 +104,9 @@ struct Asked<'a> {
 
 /// Looks at every policy of `rules` for `question`.
 pub fn explain(rules: &Rules, question: &Question<'_>, gaps: &Gaps) -> Explanation {
-    let ids = question.ids();
     let zone = rules.set().zone();
     let asked = question
-        .seen(&ids, Needs::ALL, zone)
+        .seen(Needs::ALL, zone)
         .and_then(|seen| Ok(Asked { request: seen.request()?, entities: seen.hierarchy()?, gaps }));
     let issuing = matches!(question.moment, Moment::Issuing);
     let policies: Vec<Looked> = match &asked {

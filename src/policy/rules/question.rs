@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::id::{AgentName, Group, ServiceName, Subject};
 use crate::key::PublicKey;
 use crate::policy::rules::needs::Needs;
+use crate::policy::rules::scope::Entity;
 use crate::policy::rules::seen::{Fact, Named, Seen};
 use crate::token::claims::{Claim, ClaimValue};
 use crate::token::{Argument, Capability, Chain, Operation, Path, Value};
@@ -169,6 +170,14 @@ impl Who<'_> {
         }
     }
 
+    /// The principal.
+    pub(super) fn entity(&self) -> Entity<'_> {
+        match self.user {
+            None => ("Agent", self.agent.as_str(), ""),
+            Some(user) => ("AgentForUser", self.agent.as_str(), user.as_str()),
+        }
+    }
+
     /// What the principal stands in: its agent, its user, the user's groups.
     pub(super) fn parents(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let agent = self.user.map(|_| ("Agent", self.agent.as_str()));
@@ -178,55 +187,23 @@ impl Who<'_> {
     }
 }
 
-/// The names and ids of a question, made once for all the policies that are asked.
-#[derive(Debug)]
-pub(super) struct Ids {
-    pub(super) principal_kind: &'static str,
-    pub(super) principal: String,
-    pub(super) action: String,
-    pub(super) resource: String,
-    /// What stands above every resource of the service; `None` where the resource is that.
-    resource_root: Option<String>,
-}
-
-impl Ids {
-    /// What stands above the resource.
-    pub(super) fn above_resource(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let path = self.resource_root.as_ref().map(|root| root.len() - 1);
-        let inner = path.into_iter().flat_map(move |path| {
-            self.resource[path..].match_indices('/').map(move |(at, _)| &self.resource[..path + at])
-        });
-        self.resource_root.as_deref().into_iter().chain(inner).map(|id| ("Resource", id))
-    }
-}
-
 impl Question<'_> {
     pub(super) const fn is_of_issuance(&self) -> bool {
         matches!(self.moment, Moment::Issuing)
     }
 
-    pub(super) fn ids(&self) -> Ids {
-        let (principal_kind, principal) = self.who.principal();
-        Ids {
-            principal_kind,
-            principal,
-            action: path_id(self.service, self.action.as_str()),
-            resource: path_id(self.service, self.resource.as_str()),
-            resource_root: (*self.resource != Path::root()).then(|| path_id(self.service, "/")),
-        }
-    }
-
     /// What conditions with these needs can see of it.
-    pub(super) fn seen(&self, ids: &Ids, needs: Needs, zone: &TimeZone) -> Result<Seen, Unaskable> {
+    pub(super) fn seen(&self, needs: Needs, zone: &TimeZone) -> Result<Seen, Unaskable> {
         // Literals of a condition may stand in one another too, if they are these entities.
         let hierarchy = needs.any(Needs::HIERARCHY);
-        let named = |need: Needs, kind, id: &str| {
-            if hierarchy || needs.any(need) { Named::new(kind, id) } else { Named::new("Resource", "") }
+        let named = |need: Needs, named: &dyn Fn() -> (&'static str, String)| {
+            let (kind, id) = if hierarchy || needs.any(need) { named() } else { ("Resource", String::new()) };
+            Named::new(kind, id)
         };
         let entities = [
-            named(Needs::PRINCIPAL, ids.principal_kind, &ids.principal),
-            named(Needs::ACTION, "Action", &ids.action),
-            named(Needs::RESOURCE, "Resource", &ids.resource),
+            named(Needs::PRINCIPAL, &|| self.who.principal()),
+            named(Needs::ACTION, &|| ("Action", path_id(self.service, self.action.as_str()))),
+            named(Needs::RESOURCE, &|| ("Resource", path_id(self.service, self.resource.as_str()))),
         ];
         let above = hierarchy.then(|| {
             let all = |kind, parents: Vec<String>| parents.into_iter().map(|parent| Named::new(kind, parent)).collect();
@@ -267,7 +244,8 @@ impl Question<'_> {
         add(Needs::SOURCE, "source", &|| call.source.map(Fact::Address));
         add(Needs::METHOD, "method", &|| Some(Fact::text(call.method)));
         add(Needs::ARGUMENTS, "arguments", &|| {
-            let arguments = call.arguments.iter().map(|argument| (argument.name.clone(), value(&argument.value)));
+            let arguments =
+                call.arguments.iter().map(|argument| (argument.name.as_str().into(), value(&argument.value)));
             Some(Fact::Record(arguments.collect()))
         });
         add(Needs::USED, "used", &|| {

@@ -41,7 +41,7 @@ pub fn recorded(decision: &Decision, at: Timestamp, schema: &Schema) -> Vec<Situ
             action: what.action.clone(),
             resource: what.resource.clone(),
             arguments,
-            method: decision.method.clone(),
+            method: decision.method.as_str().into(),
             source: decision.client.as_deref().and_then(address),
             now: at,
             depth,

@@ -6,22 +6,27 @@ use std::collections::HashMap;
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 
+use crate::small::Few;
+
 /// An entity that a scope names, as a number.
 type Mark = usize;
 
 /// The entities that the scopes of a set name: by type and id.
 #[derive(Debug, Default)]
 pub(super) struct Named {
-    marks: HashMap<&'static str, HashMap<Box<str>, Mark>>,
+    marks: HashMap<&'static str, HashMap<Box<str>, HashMap<Box<str>, Mark>>>,
     count: usize,
 }
+
+/// An entity: its type, and its id in the two parts that [`parts`] takes it apart into. So nobody has to join them to look for it.
+pub(super) type Entity<'a> = (&'static str, &'a str, &'a str);
 
 /// Those of the named entities that a principal or a resource is, or stands in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Marks {
     own: Option<Mark>,
     /// Its own and the others, sorted.
-    all: Vec<Mark>,
+    all: Few<Mark, 4>,
 }
 
 /// A scope's condition on the principal or the resource.
@@ -50,11 +55,23 @@ fn known(name: &str) -> Option<&'static str> {
     TYPES.into_iter().find(|known| *known == name)
 }
 
+/// An id without the sign that joins it: the service of a path, or the agent that acts for a user, and what follows. `None` for
+/// what is the id of no such entity.
+fn parts<'a>(kind: &str, id: &'a str) -> Option<(&'a str, &'a str)> {
+    match kind {
+        "Resource" | "Action" => id.split_once(':'),
+        "AgentForUser" => id.split_once('/'),
+        _ => Some((id, "")),
+    }
+}
+
 impl Named {
     fn mark(&mut self, entity: &EntityUid) -> Option<Mark> {
         let kind = known(&entity.type_name().to_string())?;
+        let (first, second) = parts(kind, entity.id().unescaped())?;
         let next = self.count;
-        let mark = *self.marks.entry(kind).or_default().entry(entity.id().unescaped().into()).or_insert(next);
+        let firsts = self.marks.entry(kind).or_default();
+        let mark = *firsts.entry(first.into()).or_default().entry(second.into()).or_insert(next);
         self.count = self.count.max(mark + 1);
         Some(mark)
     }
@@ -94,17 +111,13 @@ impl Named {
     }
 
     /// The marks of an entity: its own, and those of what it stands in.
-    pub(super) fn marks<'a>(
-        &self,
-        own: (&'static str, &str),
-        parents: impl Iterator<Item = (&'static str, &'a str)>,
-    ) -> Marks {
+    pub(super) fn marks<'a>(&self, own: Entity<'_>, parents: impl Iterator<Item = Entity<'a>>) -> Marks {
         if self.marks.is_empty() {
-            return Marks { own: None, all: Vec::new() };
+            return Marks { own: None, all: Few::new() };
         }
-        let find = |(kind, id): (&'static str, &str)| self.marks.get(kind)?.get(id).copied();
+        let find = |(kind, first, second): Entity<'_>| self.marks.get(kind)?.get(first)?.get(second).copied();
         let own = find(own);
-        let mut all: Vec<Mark> = own.into_iter().chain(parents.filter_map(find)).collect();
+        let mut all: Few<Mark, 4> = own.into_iter().chain(parents.filter_map(find)).collect();
         all.sort_unstable();
         all.dedup();
         Marks { own, all }

@@ -143,7 +143,7 @@ async fn an_outsider_cannot_tell_an_unknown_an_expired_and_a_revoked_token_apart
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0], told[2]);
     let reasons: Vec<_> = world.decisions(3).await.into_iter().map(|decision| decision.reason).collect();
-    assert_eq!(reasons, ["token_expired".into(), "revoked".into(), "token_signature".into()] as [Box<str>; 3]);
+    assert_eq!(reasons, ["token_expired", "revoked", "token_signature"].map(Into::into));
     assert!(world.upstream.seen().is_empty());
 }
 

@@ -121,7 +121,7 @@ impl Vector {
             &writ::policy::rules::Rules::built_in(),
             writ::policy::Facts::at(now),
         ) {
-            Ok(permit) => Ok(permit.capabilities()[0].clone()),
+            Ok(permit) => Ok(permit.capabilities().next().unwrap().clone()),
             Err(denied) => Err((denied.reason.code(), denied.to_string())),
         }
     }

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::id::{AgentName, Group, ServiceName, Subject};
 use crate::policy::rules::question::{Call, Holders, Moment, Who};
 use crate::policy::rules::set::Document;
+use crate::small::Few;
 use crate::token::claims::{Claim, ClaimValue};
 use crate::token::{Argument, Path, Value};
 
@@ -101,7 +102,7 @@ fn text(text: &str) -> Value {
     Value::String(text.into())
 }
 
-fn names(names: &[&str]) -> Vec<PolicyName> {
+fn names(names: &[&str]) -> Few<PolicyName> {
     names.iter().map(|name| name.parse().unwrap()).collect()
 }
 
@@ -469,8 +470,7 @@ proptest! {
         for (asked, by_key) in questions {
             let names = if by_key { vec!["key".to_owned()] } else { Vec::new() };
             let question = asked.question(&names);
-            let ids = question.ids();
-            let seen = question.seen(&ids, Needs::ALL, rules.set().zone()).unwrap();
+            let seen = question.seen(Needs::ALL, rules.set().zone()).unwrap();
             let (request, entities): (_, Entities) = (seen.request().unwrap(), seen.hierarchy().unwrap());
             let response = AUTHORIZER.is_authorized(&request, &whole, &entities);
             prop_assert_eq!(response.diagnostics().errors().count(), 0);

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::policy::rules::cases::{Situation, Written as Asking};
 use crate::policy::rules::tests::schema;
 use crate::policy::rules::{Document, PolicySet, Schema, Verdict};
+use crate::small::Few;
 
 const POLICIES: &str = r#"
 @id("reads") permit(principal, action in Action::"reads", resource in Resource::"shop:/");
@@ -130,11 +131,11 @@ proptest! {
         let (expected, by) = match verdict {
             Verdict::Allowed { by, .. } => (Decided::Allow, by),
             Verdict::Approval { by, .. } => (Decided::Approval, by),
-            Verdict::NotPermitted => (Decided::Deny, Vec::new()),
+            Verdict::NotPermitted => (Decided::Deny, Few::new()),
             Verdict::Forbidden { by } | Verdict::Erring { by, .. } => (Decided::Deny, by),
         };
         prop_assert_eq!(found.decision, expected);
-        prop_assert_eq!(found.by, by);
+        prop_assert_eq!(&*found.by, &*by);
         let context = gap.iter().map(|name| vec!["arguments".into(), name.as_str().into()]).collect();
         situation.gaps = Gaps { context, groups: hidden_groups };
         let blurred = situation.explained(&rules);
