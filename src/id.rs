@@ -54,6 +54,16 @@ pub(crate) use text_form;
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) struct Hex<'b>(pub(crate) &'b [u8]);
 
+impl Hex<'_> {
+    /// Appends the digits.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        out.resize(begin + 2 * self.0.len(), b'0');
+        // There is room for exactly the digits, so it does not fail.
+        let _ = hex::encode_to_slice(self.0, &mut out[begin..]);
+    }
+}
+
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for bytes in self.0.chunks(32) {

@@ -1,11 +1,13 @@
 //! The events that are recorded.
 
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
+use crate::audit::text;
 use crate::clock::Timestamp;
 use crate::id::{
     AgentName, ApprovalId, BlockId, CredentialName, EdgeName, GrantId, OperatorName, PolicyName, ProviderName,
@@ -44,10 +46,14 @@ impl Event {
     /// The same text as bytes.
     pub fn json(&self) -> Vec<u8> {
         // Most events fit.
-        let mut text = Vec::with_capacity(1024);
-        // Expect safety: as above, and memory takes all.
-        serde_json::to_writer(&mut text, self).expect("an event is written as JSON");
-        text
+        let mut out = Vec::with_capacity(1024);
+        match self {
+            Self::Decision(decision) => text::decision(decision, &mut out),
+            Self::Outcome(outcome) => text::outcome(outcome, &mut out),
+            // Expect safety: as above, and memory takes all.
+            Self::Change(_) => serde_json::to_writer(&mut out, self).expect("an event is written as JSON"),
+        }
+        out
     }
 }
 
@@ -97,8 +103,15 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "is_false")]
     pub by_connection: bool,
     /// The address of the connection's other end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "address")]
+    pub client: Option<IpAddr>,
+}
+
+/// Reads `10.0.0.1`, and what earlier versions wrote: `10.0.0.1:443`, `[::1]:443`.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let Some(text) = Option::<Box<str>>::deserialize(deserializer)? else { return Ok(None) };
+    let with_port = || text.parse().map(|socket: SocketAddr| socket.ip());
+    text.parse().or_else(|_| with_port()).map(Some).map_err(de::Error::custom)
 }
 
 /// Allowed or denied.
@@ -146,6 +159,13 @@ pub struct Who {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Who")]
 pub struct Told(Arc<(Who, Box<RawValue>)>);
+
+impl Told {
+    /// As JSON.
+    pub(super) fn text(&self) -> &str {
+        self.0.1.get()
+    }
+}
 
 impl From<Who> for Told {
     fn from(who: Who) -> Self {

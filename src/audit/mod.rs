@@ -6,6 +6,7 @@ pub mod ends;
 pub mod event;
 pub mod record;
 pub mod shown;
+mod text;
 pub mod verify;
 
 pub use ends::Injected;

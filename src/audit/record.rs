@@ -1,13 +1,13 @@
 //! The hash chain: each record names the one before it, so that a change, a gap or a reordering is visible.
 
 use std::fmt;
-use std::io::Write as _;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::audit::event::Event;
+use crate::audit::text::{number, string};
 use crate::clock::Timestamp;
 use crate::id::{EdgeName, Hex, text_form};
 use crate::key::{KeyPair, PublicKey, sha256};
@@ -31,6 +31,19 @@ impl fmt::Display for Source {
         match self {
             Self::Authority => f.write_str("authority"),
             Self::Edge(name) => write!(f, "edge:{name}"),
+        }
+    }
+}
+
+impl Source {
+    /// The text form, without a formatter: it stands in every record twice.
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Authority => out.extend_from_slice(b"authority"),
+            Self::Edge(name) => {
+                out.extend_from_slice(b"edge:");
+                out.extend_from_slice(name.as_str().as_bytes());
+            }
         }
     }
 }
@@ -138,12 +151,19 @@ impl Record {
     pub fn write_after(head: &Head, source: &Source, at: Timestamp, event: &[u8], out: &mut Vec<u8>) -> Head {
         let seq = head.seq.saturating_add(1);
         let hash = hashed(source, seq, at, &head.hash, event);
-        // Writing to memory does not fail. `previous` may be another's text, and is escaped; the rest has nothing to escape.
-        let _ = write!(out, r#"{{"source":"{source}","seq":{seq},"at":{},"event":"#, at.millis());
+        out.extend_from_slice(br#"{"source":""#);
+        source.write(out);
+        out.extend_from_slice(br#"","seq":"#);
+        number(out, seq);
+        out.extend_from_slice(br#","at":"#);
+        number(out, at.millis());
+        out.extend_from_slice(br#","event":"#);
         out.extend_from_slice(event);
         out.extend_from_slice(br#","previous":"#);
-        let _ = serde_json::to_writer(&mut *out, &head.hash);
-        let _ = write!(out, r#","hash":"{hash}"}}"#);
+        string(out, &head.hash);
+        out.extend_from_slice(br#","hash":""#);
+        out.extend_from_slice(hash.as_bytes());
+        out.extend_from_slice(br#""}"#);
         Head { seq, hash }
     }
 
@@ -178,8 +198,15 @@ impl Record {
 /// The hash of a record in hexadecimal: SHA-256 over six lines, of which only the last may hold a line break.
 fn hashed(source: &Source, seq: u64, at: Timestamp, previous: &str, event: &[u8]) -> Box<str> {
     let mut text = Vec::with_capacity(256 + event.len());
-    // Writing to memory does not fail.
-    let _ = write!(text, "writ audit record v1\n{source}\n{seq}\n{}\n{previous}\n", at.millis());
+    text.extend_from_slice(b"writ audit record v1\n");
+    source.write(&mut text);
+    text.push(b'\n');
+    number(&mut text, seq);
+    text.push(b'\n');
+    number(&mut text, at.millis());
+    text.push(b'\n');
+    text.extend_from_slice(previous.as_bytes());
+    text.push(b'\n');
     text.extend_from_slice(event);
     Hex(&sha256(&text)).to_string().into()
 }

@@ -100,7 +100,7 @@ impl Account {
                 .proof
                 .map(|proof| UsedProof { id: Hex(&proof.id.0).to_string().into(), until: proof.replayable_until }),
             by_connection: self.by_connection,
-            client: Some(Text::of(&self.client.ip())),
+            client: Some(self.client.ip()),
         }))
     }
 }

@@ -42,7 +42,7 @@ pub fn recorded(decision: &Decision, at: Timestamp, schema: &Schema) -> Vec<Situ
             resource: what.resource.clone(),
             arguments,
             method: decision.method.as_str().into(),
-            source: decision.client.as_deref().and_then(address),
+            source: decision.client,
             now: at,
             depth,
             delegator: delegator.as_deref().map(Into::into),
@@ -68,10 +68,4 @@ fn arguments(schema: &Schema, action: &str, what: &What) -> (Vec<Argument>, Vec<
         schema.arguments(action).map(|(name, _)| name).filter(|name| whole.iter().all(|known| *known.name != **name));
     let paths = missing.map(|name| vec!["arguments".into(), name.into()]).collect();
     (whole, paths)
-}
-
-/// The address of `10.0.0.1`, `10.0.0.1:443` or `[::1]:443`.
-fn address(text: &str) -> Option<core::net::IpAddr> {
-    let with_port = || text.parse().map(|socket: core::net::SocketAddr| socket.ip());
-    text.parse().or_else(|_| with_port()).ok()
 }
