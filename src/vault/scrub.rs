@@ -152,8 +152,15 @@ impl Needle {
     fn open_end(&self, text: &[u8]) -> usize {
         let spelling = self.spelling.expose();
         let from = text.len().saturating_sub(spelling.len() - 1);
+        let mut rest = &text[from..];
         let mut matched = 0;
-        for byte in &text[from..] {
+        loop {
+            if matched == 0 {
+                // Most answers end without the first byte of any spelling.
+                let Some(begins) = memchr::memchr(spelling[0], rest) else { return 0 };
+                rest = &rest[begins..];
+            }
+            let Some((byte, behind)) = rest.split_first() else { return matched };
             while matched > 0 && spelling[matched] != *byte {
                 matched = self.fallback[matched];
             }
@@ -161,8 +168,8 @@ impl Needle {
                 matched += 1;
             }
             // A whole one is not open, and cannot be: one byte less than its length is looked at.
+            rest = behind;
         }
-        matched
     }
 }
 
