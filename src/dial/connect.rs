@@ -285,6 +285,10 @@ impl hyper::rt::Write for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Io::Plain(io) = &mut self.io {
+            // Nothing lies there that was not handed to the kernel.
+            return Pin::new(io).poll_flush(cx);
+        }
         // TLS buffers: what was written under a lease may still lie there.
         self.gated(|io| match io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),

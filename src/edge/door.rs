@@ -115,7 +115,7 @@ impl Door {
                     ending.discard();
                     return Err(error.into());
                 }
-                self.metrics.decided("allowed", "allowed");
+                self.metrics.allowed();
                 self.forward(admitted, id, &peer.upstreams, ending).await
             }
             Err(denial) => {
@@ -154,7 +154,7 @@ impl Door {
     }
 
     async fn record_denial(&self, id: RequestId, account: Account, denial: &Denial) {
-        self.metrics.decided("denied", denial.reason());
+        self.metrics.denied(denial.reason());
         if let Err(error) = self.journal.append(&account.denied(denial)).await {
             tracing::error!(request = %id, %error, "a denial was not recorded");
         }

@@ -351,11 +351,17 @@ fn http1(limits: &EdgeLimits) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.head_fields_max)
         // The library's least; the framing check holds the real limit.
         .max_buf_size(limits.head_bytes_max.max(16_384));
+    // The framing check holds this limit, too. The library makes room for its own number without a loop for each request.
+    if limits.head_fields_max > LIBRARYS_FIELDS_MAX {
+        builder.max_headers(limits.head_fields_max);
+    }
     builder
 }
+
+/// The most header fields that the HTTP library takes unless told otherwise.
+const LIBRARYS_FIELDS_MAX: usize = 100;
 
 /// How often an HTTP/2 client must show that it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(20);

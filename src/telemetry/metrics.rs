@@ -102,6 +102,8 @@ pub struct EdgeMetrics {
     resting_connections: Gauge,
     /// Requests by what was decided.
     decided: Family<Decided, Counter>,
+    /// Those of them that were allowed: counted without being looked for.
+    allowed: Counter,
 }
 
 /// What was decided of a request: words of this program, never of a caller.
@@ -123,9 +125,10 @@ impl Default for EdgeMetrics {
         let help = "Connections that wait for a request and hold no buffers";
         registry.register("resting_connections", help, resting_connections.clone());
         let decided = Family::<Decided, Counter>::default();
+        let allowed = decided.get_or_create_owned(&Decided { verdict: "allowed", reason: "allowed" });
         registry.register("requests", "Requests by verdict and reason code", decided.clone());
         registry.register("panics", PANICS_HELP, PANICS.clone());
-        Self { registry, lease_left_ms, log_seq, revocations, open_requests, resting_connections, decided }
+        Self { registry, lease_left_ms, log_seq, revocations, open_requests, resting_connections, decided, allowed }
     }
 }
 
@@ -136,9 +139,14 @@ impl EdgeMetrics {
         Resting(self.resting_connections.clone())
     }
 
-    /// A request was decided, for this reason code.
-    pub fn decided(&self, verdict: &'static str, reason: &'static str) {
-        self.decided.get_or_create(&Decided { verdict, reason }).inc();
+    /// A request was allowed.
+    pub fn allowed(&self) {
+        self.allowed.inc();
+    }
+
+    /// A request was denied, for this reason code.
+    pub fn denied(&self, reason: &'static str) {
+        self.decided.get_or_create(&Decided { verdict: "denied", reason }).inc();
     }
 
     /// The text form.
@@ -228,8 +236,8 @@ mod tests {
     #[test]
     fn an_edge_counts_its_decisions_by_reason() {
         let metrics = EdgeMetrics::default();
-        metrics.decided("denied", "revoked");
-        metrics.decided("denied", "revoked");
+        metrics.denied("revoked");
+        metrics.denied("revoked");
         let page = metrics.to_text();
         assert!(page.contains("writ_edge_requests_total{verdict=\"denied\",reason=\"revoked\"} 2"), "{page}");
     }
