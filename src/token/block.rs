@@ -62,6 +62,10 @@ impl BlockWriter {
         if text.len() > limits.string_bytes_max * 4 || text.matches('(').count() > PARENTHESES_MAX {
             return Err("the check is too long");
         }
+        // Before it is parsed: the parser reads what stands behind a `!` twice if it does not fit, and so on inside of it.
+        if negates(text) {
+            return Err("`!` is not allowed in a check: say what must hold");
+        }
         let check = builder::Check::try_from(text).map_err(|_| "it does not read as a Datalog `check if …`")?;
         check.validate_parameters().map_err(|_| "a parameter in braces has no value")?;
         let check = token_check_to_proto_check(&check.convert(&mut self.symbols));
@@ -122,6 +126,21 @@ fn shared_symbols(container: &Container) -> SymbolTable {
         }
     }
     shared
+}
+
+/// Whether a `!` stands in a Datalog text outside of its strings.
+fn negates(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let mut in_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'!' if !in_string => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 fn query(fact: builder::Predicate, expressions: Vec<builder::Expression>) -> builder::Rule {

@@ -57,6 +57,21 @@ fn narrowing_in_time_counts_its_last_second_in_full() {
 }
 
 #[test]
+fn a_check_with_a_negation_is_refused_before_it_is_parsed() {
+    let narrowed = |check: &str| {
+        let narrowing = Narrowing { checks: vec![check.to_owned()], ..Default::default() };
+        narrow(&minted(&authority()), &narrowing, &[3; 32], &Limits::default())
+    };
+    // Found by fuzzing: the parser reads each of them twice, those inside of it four times, and would not end.
+    let nested = format!("check if {}", "!(!2+".repeat(30));
+    for check in [&*nested, r#"check if arg("draft", $d), !$d"#, r#"check if arg("a\"", $x), $x !== 1"#] {
+        let Err(HopError::Check { rule, .. }) = narrowed(check) else { panic!("{check} was taken") };
+        assert_eq!(rule, "`!` is not allowed in a check: say what must hold");
+    }
+    narrowed(r#"check if arg("a!", $x), $x === "\"!""#).unwrap();
+}
+
+#[test]
 fn only_the_last_holder_can_delegate() {
     let token = delegated(&minted(&authority()), 1, &new_hop(2));
     let refused = delegate(&token, &pair(1), &new_hop(3), &[9; 32], &Limits::default());
