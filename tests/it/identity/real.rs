@@ -24,7 +24,7 @@ pub(crate) const SCOPE: &str = "notes:read:team";
 /// The provider at `at`, with one key, reporting logouts to `authority`.
 fn provider(dir: &Path, at: SocketAddr, key: &Key, authority: &str) -> Process {
     fs::write(dir.join("jwks"), json!({ "keys": [key.private] }).to_string()).unwrap();
-    let mut command = Command::new(counterpart("bin/node"));
+    let mut command = crate::world::node();
     command.args([client("identity_provider.mjs"), counterpart("node_modules"), at.port().to_string()]);
     command.arg(dir.join("jwks")).arg(format!("{authority}/v1/identity/corp/logout"));
     let mut process = Process::start(command, dir.join("log"));
@@ -34,7 +34,7 @@ fn provider(dir: &Path, at: SocketAddr, key: &Key, authority: &str) -> Process {
 
 /// The user's browser, or an agent's OAuth client, with `input`.
 pub(crate) fn node(args: &[&str], input: &str) -> Finished {
-    let mut command = Command::new(counterpart("bin/node"));
+    let mut command = crate::world::node();
     command.args([client("use_identity.mjs"), counterpart("node_modules")]).args(args);
     fed(command, input)
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::cli::{Finished, command, finished, writ};
 use crate::identity::jose::Key;
@@ -16,7 +16,7 @@ const CLIENT_SECRET: &str = "sign-in-secret-9Wq1";
 
 fn provider(dir: &Path, at: SocketAddr, key: &Key, authority: &str) -> Process {
     fs::write(dir.join("jwks"), serde_json::json!({ "keys": [key.private] }).to_string()).unwrap();
-    let mut command = Command::new(counterpart("bin/node"));
+    let mut command = crate::world::node();
     command.args([client("identity_provider.mjs"), counterpart("node_modules"), at.port().to_string()]);
     command.arg(dir.join("jwks")).arg(format!("{authority}/v1/identity/corp/logout"));
     command.args([format!("{authority}/v1/sign-in/callback"), CLIENT_SECRET.to_owned()]);

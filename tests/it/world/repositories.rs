@@ -17,7 +17,7 @@ fn emulate(dir: &Path) -> (Process, SocketAddr) {
          name: private-plans, auto_init: true}}\n"
     );
     fs::write(dir.join("seed.yaml"), seed).unwrap();
-    let mut command = Command::new(counterpart("bin/node"));
+    let mut command = crate::world::node();
     command
         .arg(counterpart("node_modules/emulate/dist/index.js"))
         .args(["start", "--service", "github", "--port", &at.port().to_string(), "--seed"])
