@@ -22,12 +22,19 @@ impl SqlStore {
         let mut write = self.write().await?;
         let NewRevocation { target, forget_after, at, .. } = revocation;
         if let Some((id, until)) = once
-            && !write.finds(USE_ONCE, vec![bytes(id), time(until), time(*at)]).await?
+            && !write.uses_up(id, until, *at).await?
         {
             return Ok(None);
         }
         let entry = write.append_entry(target.clone(), *forget_after, *at, None);
         Ok(Some((write, entry)))
+    }
+}
+
+impl Write<'_> {
+    /// Uses up an identifier until then: whether this is the first time.
+    async fn uses_up(&mut self, id: &[u8; 32], until: Timestamp, at: Timestamp) -> Result<bool, StoreError> {
+        self.finds(USE_ONCE, vec![bytes(id), time(until), time(at)]).await
     }
 }
 
@@ -68,7 +75,7 @@ impl Users for SqlStore {
         event: &Change,
     ) -> Result<bool, StoreError> {
         let mut write = self.write().await?;
-        if !write.finds(USE_ONCE, vec![bytes(id), time(until), time(at)]).await? {
+        if !write.uses_up(id, until, at).await? {
             return Ok(false);
         }
         write.commit(at, event).await?;
