@@ -320,19 +320,39 @@ async fn serve_http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     peer: Arc<Peer>,
     stop: CancellationToken,
 ) {
-    let streams = CancellationToken::new();
+    let end = CancellationToken::new();
     // Dropped with the connection, however that ends: no stream outlives it.
-    let _end = streams.clone().drop_guard();
-    let builder = http2(&door.limits, Streams(streams));
+    let _end = end.clone().drop_guard();
+    let (builder, idle_max, visitor) = (http2(&door.limits, end), door.limits.head_timeout, peer.visitor.clone());
     let mut connection =
         pin!(builder.serve_connection(TokioIo::new(io), service_fn(move |request| answer(&door, &peer, request))));
     tokio::select! {
         biased;
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = idle_for(&visitor, idle_max) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    // Whoever has not even said that it speaks HTTP/2 is not told that this ends, nor is one who takes no answer.
+    let gone = async {
+        tokio::time::sleep(idle_max).await;
+        idle_for(&visitor, idle_max).await;
+    };
+    tokio::select! {
+        biased;
+        _ = connection => {}
+        () = gone => {}
+    }
+}
+
+/// Returns once a connection has had no request for so long.
+async fn idle_for(visitor: &Visitor, longest: Duration) {
+    loop {
+        let left = longest.saturating_sub(visitor.idle_for().unwrap_or_default());
+        if left.is_zero() {
+            return;
         }
+        tokio::time::sleep(left).await;
     }
 }
 
@@ -363,33 +383,60 @@ fn http1(limits: &EdgeLimits) -> http1::Builder {
 /// The most header fields that the HTTP library takes unless told otherwise.
 const LIBRARYS_FIELDS_MAX: usize = 100;
 
-/// How often an HTTP/2 client must show that it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How much of one stream waits for a client that reads slowly, in bytes.
+const SEND_BYTES: usize = 65_536;
 /// The most streams that a client may have reset before they were taken up, and the most it may make us reset.
 const RESETS_MAX: usize = 64;
 
-fn http2(limits: &EdgeLimits, streams: Streams) -> http2::Builder<Streams> {
-    let mut builder = http2::Builder::new(streams);
+fn http2(limits: &EdgeLimits, end: CancellationToken) -> http2::Builder<Streams> {
+    let waits = [limits.idle_timeout, limits.answer_timeout, limits.lend_timeout];
+    let still_max = waits.into_iter().max().unwrap_or_default() + Duration::from_secs(1);
+    let mut builder = http2::Builder::new(Streams { end, still_max });
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
         .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS_MAX)
         .max_local_error_reset_streams(RESETS_MAX)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_INTERVAL);
+        .max_send_buf_size(SEND_BYTES)
+        .keep_alive_interval(limits.head_timeout)
+        .keep_alive_timeout(limits.head_timeout);
     builder
 }
 
 /// Runs the streams of one HTTP/2 connection, none longer than it.
 #[derive(Clone)]
-struct Streams(CancellationToken);
+struct Streams {
+    end: CancellationToken,
+    still_max: Duration,
+}
 
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let end = self.0.clone();
-        tokio::spawn(async move { end.run_until_cancelled_owned(stream).await.map(drop) });
+        let (end, stream) = (self.end.clone(), unless_still(stream, self.still_max));
+        tokio::spawn(async move { end.run_until_cancelled_owned(stream).await });
     }
+}
+
+/// Runs a stream until it ends, or nothing has woken it for `still_max`; within twice that time.
+///
+/// All that a request waits for has a time of its own, by which it goes on. One that nothing wakes for longer has an answer for
+/// a client who opens no window for it, and the HTTP library waits for that as long as the client likes.
+async fn unless_still(stream: impl Future, still_max: Duration) {
+    let (mut stream, mut look) = (pin!(stream), pin!(tokio::time::sleep(still_max)));
+    let mut woken = false;
+    poll_fn(|cx| {
+        if look.as_mut().poll(cx).is_pending() {
+            woken = true;
+        } else if std::mem::take(&mut woken) {
+            look.as_mut().reset(Instant::now() + still_max);
+            let _ = look.as_mut().poll(cx);
+        } else {
+            return Poll::Ready(());
+        }
+        stream.as_mut().poll(cx).map(drop)
+    })
+    .await;
 }
 
 /// A request panicked: a bug of ours. It ends without an answer; the process and the other requests go on.
@@ -413,6 +460,23 @@ fn caught(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_nothing_wakes_ends_and_one_that_is_woken_goes_on() {
+        let still_max = Duration::from_secs(1);
+        let began = Instant::now();
+        unless_still(std::future::pending::<()>(), still_max).await;
+        assert!(began.elapsed() >= 2 * still_max);
+        let mut left = 30;
+        let woken = async {
+            while left > 0 {
+                tokio::time::sleep(still_max / 10).await;
+                left -= 1;
+            }
+        };
+        unless_still(woken, still_max).await;
+        assert_eq!(left, 0);
+    }
 
     #[tokio::test]
     async fn a_panic_ends_its_request_and_nothing_else() {

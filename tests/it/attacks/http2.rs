@@ -3,17 +3,21 @@
 //! Some of it ends in the protocol library, before there is a request that could be recorded. So what counts here is that it is
 //! not served, that nothing of it reached the service, and that the edge goes on.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use writ::audit::{Event, Verdict};
+use writ::config::edge::EdgeConfig;
 
-use crate::edge::upstream::Seen;
-use crate::edge::{PATIENCE, World, Writ};
+use crate::edge::upstream::{OK, Script, Seen};
+use crate::edge::{PATIENCE, World, Writ, finish};
 
 pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 pub(crate) const END_STREAM: u8 = 1;
@@ -246,4 +250,57 @@ async fn streams_that_are_reset_as_soon_as_they_are_opened_hold_up_nobody() {
     // All of them carry one proof: however many were taken up, one could be forwarded.
     let reads = 11;
     assert!(world.upstream.seen().len() <= reads + 1, "{}", world.upstream.seen().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_its_caller_opens_no_window_for_is_given_up_and_the_service_let_go() {
+    let second = Duration::from_secs(1);
+    let configure = |config: &mut EdgeConfig| {
+        config.limits.idle_timeout = second;
+        config.limits.answer_timeout = second;
+        config.limits.lend_timeout = second;
+    };
+    let world = World::start_with(configure).await;
+    let writ = world.writ();
+    world.upstream.answer(Script::Events);
+    let mut connection = Connection::open(&world).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE of zero: no byte of a body may be sent.
+    connection.0.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
+    assert_eq!(connection.ask(&fields(&world, &writ)).await, Taken::Served);
+    assert_eq!(world.edge.knowledge().streams().len(), 1);
+    world.upstream.cut().await;
+    let outcome = world.outcome().await;
+    assert_eq!(finish(&outcome).0, "abandoned");
+    // The connection itself goes on.
+    let end = async {
+        while let Some((kind, ..)) = connection.next().await {
+            if kind == RST_STREAM {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(end.await, "its stream is reset");
+    world.upstream.answer(Script::Bytes(OK.to_vec()));
+    assert_eq!(world.read(&writ).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_connection_that_asks_nothing_is_closed_in_time() {
+    let world = World::start_with(|config| config.limits.head_timeout = Duration::from_secs(1)).await;
+    let mut connection = Connection::open(&world).await;
+    let goodbye = async {
+        let mut kinds = Vec::new();
+        while let Some((kind, flags, payload)) = connection.next().await {
+            // Its pings are answered: it is not closed because it is gone.
+            if kind == PING && flags == 0 {
+                let _ = connection.0.write_all(&frame(PING, ACK, 0, &payload)).await;
+            }
+            kinds.push(kind);
+        }
+        kinds
+    };
+    let kinds = timeout(PATIENCE, goodbye).await.expect("it is closed");
+    assert!(kinds.contains(&GOAWAY), "{kinds:?}");
+    assert_eq!(world.read(&world.writ()).await.status, 200);
 }

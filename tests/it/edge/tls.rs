@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -16,7 +18,7 @@ use writ::token::chain::Authority;
 use writ::vault::CredentialKind;
 
 use super::upstream::Recorder;
-use super::{SECRET, World, Writ, finish};
+use super::{PATIENCE, SECRET, World, Writ, finish};
 
 /// A certificate for 127.0.0.1 that signs itself, on disk.
 pub(super) struct Certificate {
@@ -160,4 +162,19 @@ async fn a_service_whose_certificate_is_not_trusted_gets_no_secret() {
     assert_eq!(answer.status(), 502);
     assert_eq!(finish(&world.outcome().await), ("failed", "upstream_tls"));
     assert!(recorder.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_chooses_http2_and_then_says_nothing_is_closed_in_time() {
+    let edge = Certificate::new();
+    let configure = |config: &mut writ::config::edge::EdgeConfig| {
+        config.tls = Some(edge.files());
+        config.limits.head_timeout = Duration::from_secs(1);
+    };
+    let world = World::start_with(configure).await;
+    let mut silent = edge.connect(&world, b"h2").await;
+    let mut told = Vec::new();
+    let closed = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut told)).await;
+    // With or without a goodbye of TLS.
+    assert!(closed.is_ok(), "it stays open");
 }
