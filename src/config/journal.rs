@@ -1,5 +1,7 @@
 //! The settings of an edge's audit journal.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::config::ConfigError;
@@ -14,6 +16,7 @@ pub(super) struct JournalFile {
     queue_records_max: Option<u64>,
     segment_bytes: Option<u64>,
     unshipped_bytes_max: Option<u64>,
+    write_timeout_s: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -35,6 +38,8 @@ pub struct JournalSettings {
     pub segment_bytes: u64,
     /// How much may be kept that no authority has taken; beyond it, every call is refused.
     pub unshipped_bytes_max: u64,
+    /// The longest that a decision waits for the disk.
+    pub write_timeout: Duration,
 }
 
 /// When a record counts as written.
@@ -53,6 +58,7 @@ impl Default for JournalSettings {
             queue_records_max: 4096,
             segment_bytes: 64 << 20,
             unshipped_bytes_max: 1 << 30,
+            write_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -90,6 +96,14 @@ impl JournalFile {
                 1 << 20,
                 1 << 40,
             )?,
+            write_timeout: Duration::from_secs(within(
+                "journal.write_timeout_s",
+                "must be between 1 and 60",
+                self.write_timeout_s,
+                default.write_timeout.as_secs(),
+                1,
+                60,
+            )?),
         })
     }
 }

@@ -10,6 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
+use crate::audit::Finish;
 use crate::clock::Clock;
 use crate::config::edge::{EdgeLimits, Origin};
 use crate::edge::account::{Account, Ending};
@@ -18,7 +19,7 @@ use crate::edge::body::AnswerBody;
 use crate::edge::chains::Chains;
 use crate::edge::denial::{Denial, EDGE_HEADER, NONCE_HEADER, REQUEST_HEADER};
 use crate::edge::inject::Scrubbers;
-use crate::edge::journal::Journal;
+use crate::edge::journal::{Journal, JournalError};
 use crate::edge::knowledge::Knowledge;
 use crate::edge::lend::Lender;
 use crate::edge::limits::Shares;
@@ -110,10 +111,17 @@ impl Door {
             Ok(admitted) => {
                 let event = account.allowed(admitted.permit.capabilities());
                 // Begun first: should the caller go away while the disk works, the decision still gets its outcome.
-                let ending = Ending::new(id, self.journal.clone(), self.clock.clone());
+                let mut ending = Ending::new(id, self.journal.clone(), self.clock.clone());
                 if let Err(error) = self.journal.append(&event).await {
-                    ending.discard();
-                    return Err(error.into());
+                    let late = matches!(error, JournalError::Late(_));
+                    let denial = Denial::from(error);
+                    if late {
+                        // Written behind the decision, should that be.
+                        ending.tell(Finish::Refused { reason: denial.reason().into() });
+                    } else {
+                        ending.discard();
+                    }
+                    return Err(denial);
                 }
                 self.metrics.allowed();
                 self.forward(admitted, id, &peer.upstreams, ending).await

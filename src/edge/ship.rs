@@ -190,6 +190,7 @@ impl From<JournalError> for ShipError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Busy
+            | JournalError::Late(_)
             | JournalError::Full(_)
             | JournalError::TooLong
             | JournalError::Write(_)

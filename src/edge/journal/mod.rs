@@ -20,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -59,6 +60,9 @@ pub enum JournalError {
     /// The disk is slower than the requests. May be retried.
     #[error("too many decisions wait for the journal's disk: try again, or give the edge a faster disk")]
     Busy,
+    /// The disk has not taken it in time. It may yet be written. May be retried.
+    #[error("the journal's disk did not take a decision within {} s: try again, or give the edge a disk that answers", .0.as_secs())]
+    Late(Duration),
     /// The authority has not taken records for long.
     #[error("the journal holds {0} bytes that the authority has not taken: reconnect the edge, or raise the limit")]
     Full(u64),
@@ -228,11 +232,13 @@ impl Journal {
     /// Writes `event` as the next record and answers where the chain then ends, once it is as durable as the settings say.
     ///
     /// It is written with what others append before this thread [waits](Self::before_waiting). A caller that goes away
-    /// meanwhile does not take its record back.
+    /// meanwhile does not take its record back, nor does one for whom it takes [too long](JournalError::Late).
     pub async fn append(&self, event: &Event) -> Result<Head, JournalError> {
         let (reply, written) = oneshot::channel();
         self.0.desk.put(Waiting::new(event, Some(reply))?)?;
-        written.await.unwrap_or(Err(JournalError::Stopped))
+        let timeout = self.0.shared.settings.write_timeout;
+        let answered = tokio::time::timeout(timeout, written).await.map_err(|_| JournalError::Late(timeout))?;
+        answered.unwrap_or(Err(JournalError::Stopped))
     }
 
     /// Writes `event` as one of the next records, without waiting: for the outcome of a call whose handler is dropped.

@@ -184,7 +184,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_authority_gets_one_whole_chain_with_one_outcome_for_each_call(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut world = World::new();
             for step in steps {

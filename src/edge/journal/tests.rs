@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -26,6 +27,8 @@ pub(super) struct Faults {
     cuts: AtomicUsize,
     /// How many of the next syncs fail.
     syncs: AtomicUsize,
+    /// The next write hangs until the other end of this is dropped.
+    hangs: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 pub(super) struct FaultyTail {
@@ -48,6 +51,9 @@ fn fails(left: &AtomicUsize) -> io::Result<()> {
 
 impl Tail for FaultyTail {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(hangs) = self.faults.hangs.lock().unwrap().take() {
+            let _ = hangs.recv();
+        }
         if let Err(error) = fails(&self.faults.writes) {
             self.file.append(&bytes[..bytes.len() / 2])?;
             return Err(error);
@@ -642,4 +648,31 @@ async fn the_shipper_is_woken_by_a_record_and_an_outcome_needs_nobody_to_wait_fo
     // Dropping the journal writes what is queued.
     drop(journal);
     assert_eq!(bench.open().1.head.seq, 2);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_refuses_in_time_and_what_it_takes_at_last_is_in_the_chain() {
+    let bench = Bench::with(Settings { write_timeout: Duration::from_millis(50), ..Settings::default() });
+    let (journal, _) = bench.open();
+    let (goes_on, hangs) = mpsc::channel();
+    *bench.faults.hangs.lock().unwrap() = Some(hangs);
+    for n in 1..=2 {
+        let error = journal.append(&allowed(n)).await.unwrap_err();
+        assert!(matches!(error, JournalError::Late(_)), "{error}");
+        journal.submit(&unknown_outcome(request(n))).unwrap();
+    }
+    drop(goes_on);
+    let patient = async {
+        loop {
+            match journal.append(&denied(3)).await {
+                Ok(head) => return head,
+                Err(error) => assert!(matches!(error, JournalError::Late(_)), "{error}"),
+            }
+        }
+    };
+    let head = tokio::time::timeout(Duration::from_secs(60), patient).await.unwrap();
+    assert!(head.seq >= 5, "{head:?}: the two decisions, their outcomes, and one more");
+    assert_chain(&everything(&journal).await);
+    drop(journal);
+    assert_eq!(bench.open().1.unfinished, []);
 }

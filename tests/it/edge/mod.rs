@@ -150,6 +150,11 @@ impl World {
         Self { authority, upstream, edge, dir, config, joined }
     }
 
+    /// The folder of its edge.
+    pub(crate) fn state(&self) -> &std::path::Path {
+        &self.config.state
+    }
+
     pub(crate) fn host(&self) -> String {
         self.edge.origin().authority().to_owned()
     }
