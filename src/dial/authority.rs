@@ -13,7 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 
 use crate::dial::address::AddressRule;
-use crate::dial::connect::{Connector, DialError, SystemResolver};
+use crate::dial::connect::{Connector, DialError};
+use crate::dial::resolve::SystemResolver;
 use crate::dial::tls::{Protocols, TrustedRoots};
 use crate::dial::upstream::UpstreamError;
 
@@ -115,10 +116,12 @@ impl AuthorityClient {
     pub fn new(url: AuthorityUrl, roots: &TrustedRoots) -> Self {
         let connector = Connector {
             rule: AddressRule::Any,
-            resolver: Arc::new(SystemResolver),
+            resolver: Arc::new(SystemResolver::default()),
             // HTTP/1.1: a call that is given up closes its connection, so that the next does not wait on a dead one.
             tls: roots.client_config(Protocols::Http1),
             timeout: CONNECT_TIMEOUT,
+            // A call that is given up closes its connection.
+            stall_timeout: IDLE_TIMEOUT,
             gate: None,
         };
         let client = Client::builder(TokioExecutor::new())

@@ -1,6 +1,5 @@
 //! One connection: resolve once, check every address, connect to a checked one, shake hands. In that order, in bounded time.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,38 +8,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::dial::address::{AddressKind, AddressRule};
+use crate::dial::resolve::Resolve;
+use crate::dial::stall::Stall;
 
 /// Whether bytes may be written right now. Asked before every write of a connection.
 pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// From a host name to addresses.
-#[async_trait]
-pub trait Resolve: fmt::Debug + Send + Sync {
-    /// Every address of `host`, in the order of preference.
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
-}
-
-/// The resolver of this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
-
-#[async_trait]
-impl Resolve for SystemResolver {
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host((host, port)).await?.collect())
-    }
-}
 
 /// Why there is no connection. Nothing was sent but a TLS greeting.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +97,8 @@ pub(super) struct Connector {
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) tls: Arc<ClientConfig>,
     pub(super) timeout: Duration,
+    /// How long the other side may take nothing of what is sent.
+    pub(super) stall_timeout: Duration,
     pub(super) gate: Option<Gate>,
 }
 
@@ -132,16 +117,16 @@ impl Connector {
         };
         let host: Box<str> = uri.host().ok_or(DialError::Url)?.trim_start_matches('[').trim_end_matches(']').into();
         let port = uri.port_u16().unwrap_or(if scheme == Scheme::Tls { 443 } else { 80 });
-        let timeout = self.timeout;
-        match tokio::time::timeout(timeout, self.connect_to(scheme, &host, port)).await {
+        let until = Instant::now() + self.timeout;
+        match tokio::time::timeout_at(until, self.connect_to(scheme, &host, port, until)).await {
             Ok(connected) => connected,
             Err(_) => Err(DialError::Timeout(host)),
         }
     }
 
-    async fn connect_to(self, scheme: Scheme, host: &str, port: u16) -> Result<Wire, DialError> {
+    async fn connect_to(self, scheme: Scheme, host: &str, port: u16, until: Instant) -> Result<Wire, DialError> {
         let addresses = self.checked_addresses(scheme, host, port).await?;
-        let tcp = connect_first(host, &addresses).await?;
+        let tcp = connect_first(host, &addresses, until).await?;
         let io = match scheme {
             Scheme::Plain => Io::Plain(TokioIo::new(tcp)),
             Scheme::Tls => {
@@ -150,7 +135,7 @@ impl Connector {
                 Io::Tls(Box::new(TokioIo::new(tls.map_err(|source| DialError::Tls { host: host.into(), source })?)))
             }
         };
-        Ok(Wire { io, gate: self.gate, kill: Kill::default() })
+        Ok(Wire { io, gate: self.gate, kill: Kill::default(), stall: Stall::new(self.stall_timeout) })
     }
 
     /// All or nothing: a name with one address inside and one outside is somebody's trick.
@@ -174,10 +159,18 @@ impl Connector {
     }
 }
 
-async fn connect_first(host: &str, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
+/// Each address gets an equal part of the time that is left: one that swallows what it is sent must not take it all.
+async fn connect_first(host: &str, addresses: &[SocketAddr], until: Instant) -> Result<TcpStream, DialError> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        match TcpStream::connect(address).await {
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        let part = until.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
+        let connected = match tokio::time::timeout(part, TcpStream::connect(address)).await {
+            // The last one's time is that of the whole, which ends as a timeout.
+            Err(_) if left == 1 => std::future::pending().await,
+            Err(_) => continue,
+            Ok(connected) => connected,
+        };
+        match connected {
             Ok(tcp) => {
                 // Small messages that are waited for: an acknowledgement held back by Nagle costs 40 ms. A socket that
                 // can't be told so works all the same.
@@ -231,6 +224,7 @@ pub(super) struct Wire {
     io: Io,
     gate: Option<Gate>,
     kill: Kill,
+    stall: Stall,
 }
 
 enum Io {
@@ -240,7 +234,11 @@ enum Io {
 
 impl Wire {
     /// Writes by `write`, if the gate is open and nobody has killed the connection.
-    fn gated<T>(&mut self, write: impl FnOnce(&mut Io) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn gated<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(&mut Io, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let refused = |why| Poll::Ready(Err(io::Error::new(io::ErrorKind::PermissionDenied, why)));
         let life = self.kill.life();
         if *life == Life::Dead {
@@ -248,7 +246,10 @@ impl Wire {
         }
         match &self.gate {
             Some(gate) if !gate() => refused("the lease of the edge has run out"),
-            _ => write(&mut self.io),
+            _ => {
+                let written = write(&mut self.io, cx);
+                self.stall.watch(cx, written)
+            }
         }
     }
 }
@@ -278,7 +279,7 @@ impl hyper::rt::Read for Wire {
 
 impl hyper::rt::Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.gated(|io| match io {
+        self.gated(cx, |io, cx| match io {
             Io::Plain(io) => Pin::new(io).poll_write(cx, buf),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, buf),
         })
@@ -290,7 +291,7 @@ impl hyper::rt::Write for Wire {
             return Pin::new(io).poll_flush(cx);
         }
         // TLS buffers: what was written under a lease may still lie there.
-        self.gated(|io| match io {
+        self.gated(cx, |io, cx| match io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
         })
@@ -315,7 +316,7 @@ impl hyper::rt::Write for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.gated(|io| match io {
+        self.gated(cx, |io, cx| match io {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, bufs),
         })

@@ -6,11 +6,14 @@
 pub mod address;
 pub mod authority;
 mod connect;
+mod resolve;
+pub(crate) mod stall;
 pub mod tls;
 pub mod upstream;
 
 pub use address::AddressRule;
 pub use authority::{Answer, AuthorityClient, AuthorityUrl};
-pub use connect::{DialError, Gate, Resolve, SystemResolver};
+pub use connect::{DialError, Gate};
+pub use resolve::{Resolve, SystemResolver};
 pub use tls::TrustedRoots;
 pub use upstream::{Dialer, Limits, Upstream, UpstreamError};

@@ -16,16 +16,20 @@ use rustls::ClientConfig;
 
 use crate::catalog::{Origin, Scheme};
 use crate::dial::address::AddressRule;
-use crate::dial::connect::{Connector, DialError, Gate, Kill, Resolve, SystemResolver};
+use crate::dial::connect::{Connector, DialError, Gate, Kill};
+use crate::dial::resolve::{Resolve, SystemResolver};
 use crate::dial::tls::{Protocols, TrustedRoots, UnusableKey, proving};
 use crate::key::KeyPair;
 
 /// The limits of outgoing connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Resolution, connection and TLS together.
+    /// Resolution, connection and TLS together. Also how long a connection of HTTP/2 may take to show that it still stands.
     pub connect_timeout: Duration,
-    /// How long an unused connection is kept.
+    /// How long a service may take nothing of what is sent to it.
+    pub stall_timeout: Duration,
+    /// How long an unused connection is kept. One of HTTP/2 on which somebody waits must show that it still stands when it was silent
+    /// for so long.
     pub idle_timeout: Duration,
     /// How many unused connections a service may have.
     pub idle_max: usize,
@@ -33,7 +37,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(60), idle_max: 64 }
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(60),
+            idle_max: 64,
+        }
     }
 }
 
@@ -56,7 +65,7 @@ impl Dialer {
     /// Believes `roots`, resolves as this machine does.
     pub fn new(roots: &TrustedRoots, limits: Limits) -> Self {
         let tls = roots.client_config(Protocols::Http1And2);
-        Self { resolver: Arc::new(SystemResolver), tls, limits, gate: None }
+        Self { resolver: Arc::new(SystemResolver::default()), tls, limits, gate: None }
     }
 
     /// Asks `gate` before every write to a service: an edge whose lease has ended sends nothing more.
@@ -94,12 +103,16 @@ impl Dialer {
             resolver: self.resolver.clone(),
             tls: self.tls.clone(),
             timeout: self.limits.connect_timeout,
+            stall_timeout: self.limits.stall_timeout,
             gate: self.gate.clone(),
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.limits.idle_timeout)
             .pool_max_idle_per_host(self.limits.idle_max)
+            // Many requests share one, and would each wait for an answer on one that is dead.
+            .http2_keep_alive_interval(self.limits.idle_timeout)
+            .http2_keep_alive_timeout(self.limits.connect_timeout)
             .timer(TokioTimer::new())
             .build(connector);
         Ok(Upstream { client, scheme, authority })

@@ -232,6 +232,7 @@ fn roots(config: &EdgeConfig) -> Result<TrustedRoots, StartError> {
 fn dial_limits(config: &EdgeConfig) -> DialLimits {
     DialLimits {
         connect_timeout: config.limits.connect_timeout,
+        stall_timeout: config.limits.idle_timeout,
         idle_timeout: config.limits.service_idle_timeout,
         idle_max: config.limits.service_idle_max,
     }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
+use crate::dial::stall::Stall;
 use crate::edge::framing::{Framing, Part, Refusal};
 
 /// What a connection shows to others.
@@ -51,16 +51,10 @@ pub(super) struct Strict<T> {
     stall: Stall,
 }
 
-/// Ends a connection whose other side takes nothing for too long.
-struct Stall {
-    timeout: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
 impl<T> Strict<T> {
     /// A connection of which `first` was read already. Without `framing` its bytes pass as they are.
     pub(super) fn new(inner: T, first: BytesMut, framing: Option<Framing>, stall_timeout: Duration) -> Self {
-        let stall = Stall { timeout: stall_timeout, timer: None };
+        let stall = Stall::new(stall_timeout);
         let mut strict = Self { inner, kept: first, passed: 0, framing, broken: None, seen: Arc::default(), stall };
         strict.judge_kept();
         strict
@@ -87,7 +81,7 @@ impl<T> Strict<T> {
 
     fn rests(&self) -> bool {
         let between = self.framing.as_ref().is_some_and(Framing::is_between_requests);
-        between && self.kept.is_empty() && self.broken.is_none() && self.stall.timer.is_none()
+        between && self.kept.is_empty() && self.broken.is_none() && !self.stall.is_waiting()
     }
 
     fn judge_kept(&mut self) {
@@ -215,19 +209,6 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
         let polled = self.poll_passed(cx, buf);
         self.seen.rests.store(polled.is_pending() && self.rests(), Ordering::Relaxed);
         polled
-    }
-}
-
-impl Stall {
-    fn watch<R>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        if polled.is_ready() {
-            self.timer = None;
-            return polled;
-        }
-        let timeout = self.timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

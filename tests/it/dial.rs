@@ -23,6 +23,8 @@ use writ::dial::{
     AddressRule, AuthorityClient, AuthorityUrl, Dialer, Limits, Resolve, TrustedRoots, Upstream, UpstreamError,
 };
 
+use crate::shed::services::Nowhere;
+
 const NAME: &str = "service.example";
 
 /// Says of every name what it is told to, and counts.
@@ -56,16 +58,7 @@ impl Server {
     /// With a certificate for `name`, signed by itself.
     async fn tls(name: &str, alpn: &[&str]) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(&made, alpn);
         let (listener, address, seen) = listening().await;
         let sink = seen.clone();
         tokio::spawn(async move {
@@ -99,6 +92,19 @@ impl Server {
     fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+fn acceptor(made: &rcgen::CertifiedKey<rcgen::KeyPair>, alpn: &[&str]) -> tokio_rustls::TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
 }
 
 async fn listening() -> (TcpListener, SocketAddr, Arc<Mutex<Vec<String>>>) {
@@ -383,4 +389,67 @@ async fn an_authority_s_certificate_counts_with_the_operator_s_root_only() {
     assert!(call(&AuthorityClient::new(url, &roots), "/", Duration::from_secs(5)).await.is_ok());
     assert_eq!(server.seen().len(), 1);
     assert!(TrustedRoots::web().with_pem(b"no certificate").is_err());
+}
+
+/// Dual stack where one of the two leads nowhere: the name still leads to the service.
+#[tokio::test]
+async fn an_address_that_swallows_what_it_is_sent_does_not_take_the_time_of_the_next_one() {
+    let nowhere = Nowhere::start().await;
+    let server = Server::plain().await;
+    let dialer = Dialer::new(&TrustedRoots::web(), Limits { connect_timeout: Duration::from_secs(4), ..limits() })
+        .with_resolver(Says::new(&[&nowhere.address.to_string(), &server.address.to_string()]));
+    let upstream = to(&dialer, &server.origin("http"), AddressRule::AllowPrivate);
+    let answer = upstream.send(secret("/")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let alone = dialer.clone().with_resolver(Says::new(&[&nowhere.address.to_string()]));
+    let error = to(&alone, &server.origin("http"), AddressRule::AllowPrivate).send(secret("/")).await.unwrap_err();
+    assert!(matches!(error, UpstreamError::ConnectTimeout), "{error}");
+}
+
+/// It has answered, so nobody waits for it any more; what it was still being sent must not stay for ever.
+#[tokio::test]
+async fn a_service_that_answers_and_takes_no_more_of_the_request_is_given_up() {
+    let (listener, address, _) = listening().await;
+    let dialer = Dialer::new(&TrustedRoots::web(), Limits { stall_timeout: Duration::from_millis(500), ..limits() });
+    let upstream = dialer.upstream(&format!("http://{address}").parse().unwrap(), AddressRule::AllowPrivate).unwrap();
+    let held = Arc::new(());
+    let endless = futures_util::stream::unfold(held.clone(), |held| async {
+        tokio::task::yield_now().await;
+        Some((Ok::<_, io::Error>(Frame::data(Bytes::from_static(&[0; 65_536]))), held))
+    });
+    let request = Request::post("/").body(StreamBody::new(Box::pin(endless))).unwrap();
+    let (answer, service) = tokio::join!(upstream.send(request), async {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        tcp.read_buf(&mut Vec::with_capacity(100)).await.unwrap();
+        tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        tcp
+    });
+    assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "ok");
+    crate::edge::eventually("what was being sent is let go", || Arc::strong_count(&held) == 1).await;
+    drop(service);
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_has_died_is_given_up_with_all_that_waits_on_it() {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
+    let acceptor = acceptor(&made, &["h2"]);
+    let (listener, address, _) = listening().await;
+    tokio::spawn(async move {
+        let mut dead = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            // It stands, and nobody is there.
+            dead.push(acceptor.accept(tcp).await.unwrap());
+        }
+    });
+    let roots = TrustedRoots::web().with_pem(made.cert.pem().as_bytes()).unwrap();
+    let second = Duration::from_secs(1);
+    let limits = Limits { connect_timeout: second, idle_timeout: second, ..limits() };
+    let dialer = Dialer::new(&roots, limits).with_resolver(Says::new(&[&address.to_string()]));
+    let origin: Origin = format!("https://{NAME}:{}", address.port()).parse().unwrap();
+    let upstream = to(&dialer, &origin, AddressRule::AllowPrivate);
+    let sent = futures_util::future::join(upstream.send(secret("/1")), upstream.send(secret("/2")));
+    let (first, second) = tokio::time::timeout(crate::edge::PATIENCE, sent).await.expect("it is given up");
+    for error in [first.unwrap_err(), second.unwrap_err()] {
+        assert!(matches!(error, UpstreamError::Broken(_)), "{error}");
+    }
 }

@@ -9,7 +9,7 @@ mod bodies;
 mod connections;
 mod disk;
 mod panics;
-mod services;
+pub(crate) mod services;
 mod store;
 
 use std::collections::BTreeMap;

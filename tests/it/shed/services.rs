@@ -12,14 +12,14 @@ use crate::edge::upstream::{Recorder, Script};
 use crate::edge::{PATIENCE, World, Writ, finish};
 
 /// An address that takes no connection and refuses none: its queue is full.
-struct Full {
-    address: SocketAddr,
+pub(crate) struct Nowhere {
+    pub(crate) address: SocketAddr,
     _listener: TcpListener,
     _waiting: Vec<TcpStream>,
 }
 
-impl Full {
-    async fn start() -> Self {
+impl Nowhere {
+    pub(crate) async fn start() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
@@ -45,7 +45,7 @@ fn flood(world: &World, writ: &Writ, calls: usize) -> JoinSet<Answer> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_takes_no_connection_is_given_up_and_holds_up_nobody_else() {
-    let full = Full::start().await;
+    let full = Nowhere::start().await;
     let (world, writ) = beside(full.address, |config| config.limits.connect_timeout = Duration::from_secs(2)).await;
     let flood = flood(&world, &writ, 100);
     others_are_served(&world, &writ).await;
