@@ -52,6 +52,7 @@ enum BearerWord {
 struct LimitsFile {
     connections_max: Option<u64>,
     requests_max: Option<u64>,
+    service_requests_max: Option<u64>,
     head_bytes_max: Option<u64>,
     head_fields_max: Option<u64>,
     head_timeout_s: Option<u64>,
@@ -120,6 +121,9 @@ pub struct EdgeLimits {
     pub connections_max: usize,
     /// The most requests under way at one time, over all connections. More get a 503.
     pub requests_max: usize,
+    /// The most requests under way to one service at one time. More get a 503, while other services are served. By default a
+    /// quarter of `requests_max`, or of `connections_max` where that is less: over HTTP/1.1 each takes a connection.
+    pub service_requests_max: usize,
     /// The longest request head in bytes.
     pub head_bytes_max: usize,
     /// The most header fields in a request.
@@ -374,9 +378,20 @@ impl LimitsFile {
         let seconds = Duration::from_secs;
         // Every range ends far below what 32 bits hold.
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let connections_max = limit!(self.connections_max, 4096, 1..=1_000_000)?;
+        let requests_max = limit!(self.requests_max, 8192, 1..=1_000_000)?;
+        let service_requests_max = within(
+            "limits.service_requests_max",
+            "must be between 1 and 1000000",
+            self.service_requests_max,
+            (connections_max.min(requests_max) / 4).max(1),
+            1,
+            1_000_000,
+        )?;
         Ok(EdgeLimits {
-            connections_max: count(limit!(self.connections_max, 4096, 1..=1_000_000)?),
-            requests_max: count(limit!(self.requests_max, 8192, 1..=1_000_000)?),
+            connections_max: count(connections_max),
+            requests_max: count(requests_max),
+            service_requests_max: count(service_requests_max),
             head_bytes_max: count(limit!(self.head_bytes_max, 32_768, 4096..=262_144)?),
             head_fields_max: count(limit!(self.head_fields_max, 96, 8..=1000)?),
             head_timeout: seconds(limit!(self.head_timeout_s, 30, 1..=300)?),

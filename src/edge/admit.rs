@@ -21,6 +21,7 @@ use crate::edge::denial::Denial;
 use crate::edge::door::Door;
 use crate::edge::knowledge::KnownSettings;
 use crate::edge::limits::Reserved;
+use crate::edge::proxy::{Upstreams, Way};
 use crate::edge::room::Whole;
 use crate::edge::server::Peer;
 use crate::edge::strict::STAND_IN_PATH;
@@ -41,7 +42,7 @@ pub(super) struct Admitted {
     /// What it will take of limits; `None` where none counts it.
     pub(super) reserved: Option<Reserved>,
     pub(super) token: ShownToken,
-    pub(super) listed: Arc<Listed>,
+    pub(super) way: Way,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     /// Below the service.
@@ -80,6 +81,8 @@ struct Coming {
     body: Arriving,
     /// The address of the connection's other end.
     source: IpAddr,
+    /// To its service, once it is known that it may ask something there.
+    way: Option<Way>,
 }
 
 /// Why there is no permit.
@@ -157,17 +160,25 @@ impl Door {
         let wish = Wish::of(&parts.headers)?;
         let held = live.held().clone();
         let source = peer.address.ip();
-        let coming = Coming { held, token, target, method: parts.method, headers: parts.headers, body, source };
-        match self.decide(live, &settings, coming, None, account).await {
+        let (method, headers) = (parts.method, parts.headers);
+        let coming = Coming { held, token, target, method, headers, body, source, way: None };
+        let upstreams = &peer.upstreams;
+        match self.decide(live, &settings, coming, upstreams, None, account).await {
             Ok(admitted) => Ok(admitted),
             Err(Undecided::Denied(denial)) => Err(denial),
             // Apart: few calls need this, and none else should carry its size.
-            Err(Undecided::NeedsPerson(needs)) => Box::pin(self.admit_approved(*needs, wish, account)).await,
+            Err(Undecided::NeedsPerson(needs)) => Box::pin(self.admit_approved(*needs, upstreams, wish, account)).await,
         }
     }
 
     /// Once a person approved exactly this: every check from the token on, anew. A wait may have been long.
-    async fn admit_approved(&self, needs: NeedsPerson, wish: Wish, account: &mut Account) -> Result<Admitted, Denial> {
+    async fn admit_approved(
+        &self,
+        needs: NeedsPerson,
+        upstreams: &Upstreams,
+        wish: Wish,
+        account: &mut Account,
+    ) -> Result<Admitted, Denial> {
         let NeedsPerson { coming, asked } = needs;
         let chain = coming.held.token().chain().clone();
         let asking = Asking { token: &coming.token, chain: &chain, request: account.request, asked: &asked, wish };
@@ -182,7 +193,7 @@ impl Door {
         let live = self.knowledge.admit(coming.held.clone())?;
         account.seq = live.seq();
         let consent = (Consent { approved: &approved, asked: &asked }, counted);
-        match self.decide(live, &settings, coming, Some(consent), account).await {
+        match self.decide(live, &settings, coming, upstreams, Some(consent), account).await {
             Ok(admitted) => Ok(admitted),
             Err(Undecided::Denied(denial)) => Err(denial),
             // What is demanded now is not what was approved.
@@ -206,6 +217,7 @@ impl Door {
         live: LiveToken,
         settings: &KnownSettings,
         coming: Coming,
+        upstreams: &Upstreams,
         consent: Option<(Consent<'_>, Counted)>,
         account: &mut Account,
     ) -> Result<Admitted, Undecided> {
@@ -214,6 +226,11 @@ impl Door {
         account.credential = service.credential().cloned();
         let matched = service.route(coming.method.as_str(), &target)?;
         may_at_all(&live, &matched, account)?;
+        // Before anything is waited for: whoever is slow, the caller or a person, takes the share of this service and of no other.
+        let way = match coming.way.filter(|way| *way.listed() == listed) {
+            Some(way) => way,
+            None => upstreams.to(&listed)?,
+        };
         let (content, body) = match matched.body_rule() {
             Some(rule) => {
                 let read = self.read_content(rule, &coming.headers, coming.body).await?;
@@ -258,7 +275,7 @@ impl Door {
                 let demanded = (does.iter().cloned().collect(), demands, version);
                 let headers = coming.headers.clone();
                 let (asked, _) = canonical(service, &coming.method, &target, headers, &body.bytes, demanded)?;
-                let coming = Coming { body: Arriving::Read(body), ..coming };
+                let coming = Coming { body: Arriving::Read(body), way: Some(way), ..coming };
                 return Err(Undecided::NeedsPerson(Box::new(NeedsPerson { coming, asked })));
             }
         };
@@ -274,7 +291,7 @@ impl Door {
                 (headers, Arriving::Read(body))
             }
         };
-        Ok(Admitted { permit, reserved, token, listed, method, headers, target, body })
+        Ok(Admitted { permit, reserved, token, way, method, headers, target, body })
     }
 
     /// A whole body, no longer than what a person can be shown.

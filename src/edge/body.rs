@@ -19,6 +19,7 @@ use crate::edge::denial::Denial;
 use crate::edge::places::Asking;
 use crate::edge::room::{Room, Taken, Whole};
 use crate::edge::streams::{BodyError, CutBody};
+use crate::edge::turns::Turn;
 use crate::vault::Scrubbing;
 
 /// Why a caller's body does not go on.
@@ -296,6 +297,7 @@ pub(super) enum AnswerBody {
 pub(super) struct Passing {
     body: CutBody<DownBody>,
     ending: Ending,
+    _turn: Turn,
     _under_way: Option<UnderWay>,
 }
 
@@ -303,8 +305,8 @@ pub(super) struct Passing {
 pub(super) type UnderWay = (Asking, Option<OwnedSemaphorePermit>);
 
 impl Passing {
-    pub(super) const fn new(body: CutBody<DownBody>, ending: Ending) -> Self {
-        Self { body, ending, _under_way: None }
+    pub(super) const fn new(body: CutBody<DownBody>, ending: Ending, turn: Turn) -> Self {
+        Self { body, ending, _turn: turn, _under_way: None }
     }
 }
 

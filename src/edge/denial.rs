@@ -211,6 +211,13 @@ impl Denial {
         Self::new(Code::Unavailable, "edge_busy", "the edge works on as many requests as it may: try again")
     }
 
+    /// As many requests as may be are under way to the service.
+    pub(super) fn service_busy() -> Self {
+        let told =
+            "the service works on as many requests of this edge as it may (`limits.service_requests_max`): try again";
+        Self::new(Code::Unavailable, "service_busy", told)
+    }
+
     /// The bodies of all requests take as much memory as they may.
     pub(super) fn bodies_full() -> Self {
         Self::new(Code::Unavailable, "bodies_full", "the edge holds as many bytes of bodies as it may: try again")

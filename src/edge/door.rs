@@ -124,7 +124,7 @@ impl Door {
                     return Err(denial);
                 }
                 self.metrics.allowed();
-                self.forward(admitted, id, &peer.upstreams, ending).await
+                self.forward(admitted, id, ending).await
             }
             Err(denial) => {
                 self.record_denial(id, account, &denial).await;

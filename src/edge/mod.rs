@@ -32,6 +32,7 @@ mod server;
 pub mod ship;
 pub mod streams;
 mod strict;
+mod turns;
 mod workers;
 
 pub use running::{Bound, RunningEdge, StartError};

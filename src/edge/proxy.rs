@@ -20,6 +20,7 @@ use crate::edge::inject::{Injected, inject};
 use crate::edge::lend::OnLoan;
 use crate::edge::limits::{Reserved, Taken};
 use crate::edge::streams::StreamGuard;
+use crate::edge::turns::{ServiceTurns, Turn, Turns};
 use crate::id::{RequestId, ServiceName};
 use crate::revocation::{Borrowed as _, NotLive};
 use crate::vault::Scrubber;
@@ -30,10 +31,9 @@ impl Door {
         &self,
         admitted: Admitted,
         request: RequestId,
-        upstreams: &Upstreams,
         mut ending: Ending,
     ) -> Result<Response<AnswerBody>, Denial> {
-        let sent = self.send(admitted, request, upstreams, &mut ending).await;
+        let sent = self.send(admitted, request, &mut ending).await;
         let sent = match sent {
             Ok(sent) => sent,
             Err(Stopped { denial, finish }) => {
@@ -41,26 +41,20 @@ impl Door {
                 return Err(denial);
             }
         };
-        let Sent { mut response, scrubber, guard, method } = sent;
+        let Sent { mut response, scrubber, guard, method, turn } = sent;
         ending.answered(response.status().as_u16());
         self.clean(&mut response, scrubber.as_ref(), &method);
         let idle = self.limits.idle_timeout;
         Ok(response.map(|body| {
             let body = DownBody::new(body, scrubber.map(|scrubber| scrubber.stream()), idle);
-            AnswerBody::Upstream(Box::new(Passing::new(guard.body(body), ending)))
+            AnswerBody::Upstream(Box::new(Passing::new(guard.body(body), ending, turn)))
         }))
     }
 
-    async fn send(
-        &self,
-        admitted: Admitted,
-        request: RequestId,
-        upstreams: &Upstreams,
-        ending: &mut Ending,
-    ) -> Result<Sent, Stopped> {
-        let Admitted { permit, reserved, token, listed, method, headers, target, body } = admitted;
+    async fn send(&self, admitted: Admitted, request: RequestId, ending: &mut Ending) -> Result<Sent, Stopped> {
+        let Admitted { permit, reserved, token, way, method, headers, target, body } = admitted;
+        let Way { listed, upstream, turn } = way;
         let service = &listed.service;
-        let upstream = upstreams.to(&listed).map_err(Stopped::failed)?;
         let lent = match service.credential() {
             None => None,
             Some(_) => {
@@ -95,7 +89,7 @@ impl Door {
             answered = self.exchange(&upstream, injected, &upload, taken) => answered?,
         };
         checked(&response, cleared.credential().is_some()).map_err(Stopped::failed)?;
-        Ok(Sent { response, scrubber, guard, method })
+        Ok(Sent { response, scrubber, guard, method, turn })
     }
 
     /// Waits for the head of the answer: as long as the body still moves, and a fixed time from then on.
@@ -162,6 +156,7 @@ struct Sent {
     scrubber: Option<Scrubber>,
     guard: StreamGuard,
     method: Method,
+    turn: Turn,
 }
 
 /// Why there is none, for the caller and for the record.
@@ -212,31 +207,55 @@ fn scrub_headers(headers: &mut HeaderMap, scrubber: &Scrubber) {
 /// One thread's connections to each service, apart from each other.
 pub(super) struct Upstreams {
     dialer: Dialer,
+    turns: Arc<Turns>,
     open: RwLock<HashMap<ServiceName, Open>>,
 }
 
 struct Open {
     listed: Arc<Listed>,
     upstream: Arc<Upstream<UpBody>>,
+    turns: Arc<ServiceTurns>,
+}
+
+/// A request's way to its service: the connections there, and its turn.
+pub(super) struct Way {
+    listed: Arc<Listed>,
+    upstream: Arc<Upstream<UpBody>>,
+    turn: Turn,
+}
+
+impl Way {
+    /// Where it leads.
+    pub(super) const fn listed(&self) -> &Arc<Listed> {
+        &self.listed
+    }
+}
+
+impl Open {
+    fn way(&self) -> Result<Way, Denial> {
+        let turn = self.turns.take().ok_or_else(Denial::service_busy)?;
+        Ok(Way { listed: self.listed.clone(), upstream: self.upstream.clone(), turn })
+    }
 }
 
 impl Upstreams {
-    pub(super) fn new(dialer: Dialer) -> Self {
-        Self { dialer, open: RwLock::default() }
+    pub(super) fn new(dialer: Dialer, turns: Arc<Turns>) -> Self {
+        Self { dialer, turns, open: RwLock::default() }
     }
 
-    /// The connections to a service; new ones when it has changed, so that none outlives what it was opened for.
-    fn to(&self, listed: &Arc<Listed>) -> Result<Arc<Upstream<UpBody>>, Denial> {
+    /// The way to a service; by new connections when it has changed, so that none outlives what it was opened for.
+    pub(super) fn to(&self, listed: &Arc<Listed>) -> Result<Way, Denial> {
         let name = listed.service.name();
         let same = |open: &&Open| Arc::ptr_eq(&open.listed, listed) || open.listed == *listed;
         if let Some(open) = self.open.read().unwrap_or_else(PoisonError::into_inner).get(name).filter(same) {
-            return Ok(open.upstream.clone());
+            return open.way();
         }
         let rule = if listed.service.allow_private() { AddressRule::AllowPrivate } else { AddressRule::PublicOnly };
         let upstream = self.dialer.upstream(listed.service.upstream().origin(), rule);
         let upstream = Arc::new(upstream.map_err(|error| Denial::unusable(error.to_string()))?);
-        let open = Open { listed: listed.clone(), upstream: upstream.clone() };
+        let open = Open { listed: listed.clone(), upstream, turns: self.turns.at(name) };
+        let way = open.way();
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), open);
-        Ok(upstream)
+        way
     }
 }

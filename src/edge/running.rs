@@ -31,6 +31,7 @@ use crate::edge::replay::UsedProofs;
 use crate::edge::room::Room;
 use crate::edge::server::{ListenError, Server, acceptor};
 use crate::edge::ship::{ShipLimits, Shipper, stored_head};
+use crate::edge::turns::Turns;
 use crate::edge::workers::Workers;
 use crate::telemetry::metrics::{EdgeMetrics, MetricsServer};
 use crate::token::Limits;
@@ -161,7 +162,9 @@ impl Bound {
 
         let page = page(measured, knowledge.clone());
         let metrics = metrics.map(|listener| MetricsServer::start(listener, page));
-        let workers = Workers::start(config.threads, &dialer, journal.before_waiting()).map_err(StartError::Threads)?;
+        let turns = Turns::new(config.limits.service_requests_max);
+        let workers = Workers::start(config.threads, &dialer, &turns, journal.before_waiting());
+        let workers = workers.map_err(StartError::Threads)?;
         let stop = CancellationToken::new();
         let places = Places::new(config.limits.connections_max);
         let mut servers = JoinSet::new();

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dial::Dialer;
 use crate::edge::proxy::Upstreams;
+use crate::edge::turns::Turns;
 
 /// The threads that serve. Dropping them ends at once what still runs there.
 pub(super) struct Workers(Vec<Thread>);
@@ -39,11 +40,12 @@ impl Workers {
     pub(super) fn start(
         count: Option<usize>,
         dialer: &Dialer,
+        turns: &Arc<Turns>,
         before_waiting: impl Fn() + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let count = count.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok).unwrap_or(1);
         (0..count.max(1))
-            .map(|_| Thread::start(dialer.clone(), before_waiting.clone()))
+            .map(|_| Thread::start(Upstreams::new(dialer.clone(), turns.clone()), before_waiting.clone()))
             .collect::<io::Result<_>>()
             .map(Self)
     }
@@ -55,7 +57,7 @@ impl Workers {
 }
 
 impl Thread {
-    fn start(dialer: Dialer, before_waiting: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+    fn start(upstreams: Upstreams, before_waiting: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_waiting).build()?;
         let (stop, handle) = (CancellationToken::new(), runtime.handle().clone());
         let stopped = stop.clone();
@@ -65,8 +67,7 @@ impl Thread {
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("writ-edge".to_owned()).spawn(serve)?;
-        let upstreams = Arc::new(Upstreams::new(dialer));
-        let worker = Arc::new(Worker { handle, connections: AtomicUsize::new(0), upstreams });
+        let worker = Arc::new(Worker { handle, connections: AtomicUsize::new(0), upstreams: Arc::new(upstreams) });
         Ok(Self { worker, stop, thread: Some(thread) })
     }
 }

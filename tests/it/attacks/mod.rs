@@ -19,7 +19,8 @@ use crate::edge::raw::{Answer, Client};
 use crate::edge::upstream::Recorder;
 use crate::edge::{SECRET, World, eventually};
 
-/// An edge under attack, with everything that could have let something through. It must see every request of its edge.
+/// An edge under attack, with everything that could have let something through. It must see every request of its edge, from where
+/// its records are when it begins.
 #[must_use = "only `over` shows that there is no record too many"]
 pub(crate) struct Siege<'a> {
     edge: SocketAddr,
@@ -34,7 +35,7 @@ impl<'a> Siege<'a> {
     }
 
     pub(crate) fn at(edge: SocketAddr, authority: &'a StandIn, upstream: &'a Recorder) -> Self {
-        Self { edge, authority, upstream, decided: 0 }
+        Self { edge, authority, upstream, decided: decisions(authority).len() }
     }
 
     /// Sends the bytes on a connection of their own; they must be refused.
@@ -93,12 +94,8 @@ impl<'a> Siege<'a> {
 
     /// The one decision that is new.
     async fn decision(&mut self, what: &str) -> Decision {
-        let decisions = || {
-            let decision = |event| if let Event::Decision(decision) = event { Some(*decision) } else { None };
-            self.authority.events().into_iter().filter_map(decision).collect::<Vec<_>>()
-        };
-        eventually(&format!("{what} is recorded"), || decisions().len() > self.decided).await;
-        let decisions = decisions();
+        eventually(&format!("{what} is recorded"), || decisions(self.authority).len() > self.decided).await;
+        let decisions = decisions(self.authority);
         assert_eq!(decisions.len(), self.decided + 1, "{what}: {decisions:?}");
         self.decided += 1;
         decisions.into_iter().next_back().unwrap()
@@ -116,6 +113,11 @@ impl<'a> Siege<'a> {
             }
         }
     }
+}
+
+pub(crate) fn decisions(authority: &StandIn) -> Vec<Decision> {
+    let decision = |event| if let Event::Decision(decision) = event { Some(*decision) } else { None };
+    authority.events().into_iter().filter_map(decision).collect()
 }
 
 /// Everything long in a request's head that could be a token or a proof, wherever it stands.

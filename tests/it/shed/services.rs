@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::{beside, nothing_is_lost, others_are_served, refused};
+use crate::attacks::{Siege, decisions};
 use crate::edge::raw::{Answer, Client};
 use crate::edge::upstream::{Recorder, Script};
 use crate::edge::{PATIENCE, World, Writ, finish};
@@ -108,4 +109,81 @@ async fn more_requests_than_are_taken_at_once_get_a_503_and_the_next_ones_are_se
     tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
     drop(holding);
     nothing_is_lost(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_hangs_takes_its_own_share_and_nothing_of_what_others_need() {
+    let hanging = Recorder::start().await;
+    hanging.answer(Script::Silence);
+    let (world, writ) = beside(hanging.address(), |config| config.limits.service_requests_max = 4).await;
+    let mut holding = Vec::new();
+    for call in 0..4 {
+        let mut client = Client::connect(world.edge.address()).await;
+        client.write(writ.get(&format!("/files/{call}"))).await;
+        holding.push(client);
+    }
+    crate::edge::eventually("the service has them", || hanging.seen().len() == 4).await;
+    crate::edge::eventually("they are recorded", || decisions(&world.authority).len() == 4).await;
+
+    let mut siege = Siege::at(world.edge.address(), &world.authority, &hanging);
+    for _ in 0..3 {
+        let answer = siege.repelled("one more", writ.get("/files/7"), 503, "service_busy").await;
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(answer.text().contains("limits.service_requests_max"), "{}", answer.text());
+    }
+    siege.over().await;
+    others_are_served(&world, &writ).await;
+
+    // A stream counts as long as it is open, and no longer.
+    holding.pop();
+    hanging.answer(Script::Events);
+    let mut streaming = served_once_there_is_room(&world, &writ).await;
+    assert!(streaming.chunk().await.unwrap().is_some());
+    refused(&world.send(writ.get("/files/8")).await, 503, "service_busy");
+    drop(streaming);
+    drop(served_once_there_is_room(&world, &writ).await);
+    drop(holding);
+    nothing_is_lost(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_are_slow_take_the_share_of_their_service_and_nothing_of_what_others_need() {
+    let files = Recorder::start().await;
+    let (world, writ) = beside(files.address(), |config| config.limits.service_requests_max = 4).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut client = Client::connect(world.edge.address()).await;
+        let fields = writ.fields("POST", "/notes/pay");
+        let json = "Content-Type: application/json\r\nContent-Length: 12\r\nExpect: 100-continue";
+        client.write(format!("POST /notes/pay HTTP/1.1\r\n{fields}{json}\r\n\r\n")).await;
+        // Its body is waited for.
+        assert!(client.head().await.starts_with("HTTP/1.1 100"));
+        slow.push(client);
+    }
+    let mut siege = Siege::of(&world);
+    siege.repelled("one more", writ.get("/notes/notes/7"), 503, "service_busy").await;
+    siege.over().await;
+    assert_eq!(world.send(writ.get("/files/7")).await.status, 200);
+    for mut client in slow {
+        client.write(r#"{"amount":1}"#).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    others_are_served(&world, &writ).await;
+    nothing_is_lost(&world).await;
+}
+
+/// The end of a request is noticed by the edge's own threads.
+async fn served_once_there_is_room(world: &World, writ: &Writ) -> Client {
+    let served = async {
+        loop {
+            let mut client = Client::connect(world.edge.address()).await;
+            client.write(writ.get("/files/7")).await;
+            let head = client.head().await;
+            if head.starts_with("HTTP/1.1 200") {
+                return client;
+            }
+            assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("there is room again")
 }
