@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::audit::{Event, Head};
+use crate::audit::{Event, Head, Verdict};
 use crate::edge::journal::JournalError;
 use crate::edge::journal::recover::Note;
 
@@ -28,16 +28,20 @@ pub(super) struct Waiting {
 /// How much of the limits an event may use.
 #[derive(Clone, Copy)]
 pub(super) enum Room {
-    /// A decision: a new call that can still be refused.
+    /// A denial. It leaves room: otherwise whoever sends requests that are refused, for which nobody has to hold a token, would
+    /// have all others refused as well.
+    Denied,
+    /// Another decision: a new call that can still be refused.
     New,
     /// The outcome of a call that was let through: it has room that decisions cannot take up.
     Owed,
 }
 
 impl Room {
-    /// `limit` with or without what is kept free for outcomes.
+    /// `limit`, with what is kept free for outcomes or without what is kept free for permits.
     pub(super) const fn of(self, limit: u64) -> u64 {
         match self {
+            Self::Denied => limit - limit / 4,
             Self::New => limit,
             Self::Owed => limit.saturating_add(limit / 4).saturating_add(1 << 16),
         }
@@ -54,6 +58,7 @@ impl Waiting {
             return Err(JournalError::TooLong);
         }
         let room = match event {
+            Event::Decision(decision) if decision.verdict == Verdict::Denied => Room::Denied,
             Event::Decision(_) | Event::Change(_) => Room::New,
             Event::Outcome(_) => Room::Owed,
         };

@@ -400,6 +400,28 @@ async fn what_no_authority_takes_fills_the_journal_and_then_every_new_call_is_re
     journal.append(&allowed(20)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_flood_of_denials_leaves_room_for_calls_that_are_let_through() {
+    let bench = Bench::with(Settings { unshipped_bytes_max: 8000, ..Settings::default() });
+    let (journal, _) = bench.open();
+    let mut recorded = 0;
+    while journal.append(&denied(recorded)).await.is_ok() {
+        recorded += 1;
+    }
+    assert!(recorded > 4, "{recorded}");
+    assert!(matches!(journal.append(&denied(recorded)).await, Err(JournalError::Full(8000))));
+    journal.append(&allowed(100)).await.unwrap();
+    journal.append(&outcome(100)).await.unwrap();
+
+    let queue = Queue::new(4);
+    let push = |event: &Event| queue.push(Waiting::new(event, None).unwrap());
+    for n in 1..=3 {
+        push(&denied(n)).unwrap();
+    }
+    assert!(matches!(push(&denied(4)), Err(JournalError::Busy)));
+    push(&allowed(4)).unwrap();
+}
+
 #[test]
 fn a_queue_that_is_full_refuses_new_calls_and_still_takes_outcomes() {
     let queue = Queue::new(2);
