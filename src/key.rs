@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, Verifier as _};
+use ed25519_dalek::Verifier as _;
 use zeroize::Zeroizing;
 
 use crate::id::text_form;
@@ -40,7 +41,7 @@ impl PublicKey {
         let bytes: &[u8; 32] = bytes.try_into().map_err(|_| InvalidKey::Form)?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Form)?;
         // The other encodings that are not canonical, zero with a sign, are of points of small order.
-        if !is_reduced(bytes) || key.is_weak() {
+        if !is_reduced(bytes) || is_of_small_order(bytes) {
             return Err(InvalidKey::Weak);
         }
         Ok(Self(key))
@@ -159,34 +160,51 @@ impl FromStr for PublicKey {
 text_form!(PublicKey);
 
 /// An Ed25519 private key with its public half.
-pub struct KeyPair(ed25519_dalek::SigningKey);
+///
+/// aws-lc derives and signs, in half of dalek's time. Dalek verifies, with a key that is unpacked once, which aws-lc cannot keep.
+pub struct KeyPair {
+    pair: Ed25519KeyPair,
+    seed: Zeroizing<[u8; 32]>,
+}
 
 impl KeyPair {
     /// The key pair of a 32-byte seed that the caller drew at random, or read back.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        // Expect safety: every 32 bytes are a seed, so that nothing but memory can be wanting.
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes are a seed");
+        Self { pair, seed: Zeroizing::new(*seed) }
     }
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        // Expect safety: it is a multiple of the base point by less than that point's order, and not by zero.
+        PublicKey::from_bytes(&self.public_bytes()).expect("a derived key is a key")
+    }
+
+    /// The public half as bytes, which need not be unpacked.
+    pub(crate) fn public_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.pair.public_key().as_ref());
+        bytes
     }
 
     /// Signs `message` (RFC 8032, deterministic).
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.pair.sign(message).as_ref());
+        signature
     }
 
     /// The seed, to be sealed or written to a key file.
     pub fn seed(&self) -> Secret<[u8; 32]> {
-        Secret::new(self.0.to_bytes())
+        Secret::new(*self.seed)
     }
 
     /// PKCS #8 in PEM, the form of a key file. Without the public half, which OpenSSL up to 3.1 and Python do not read beside it.
     pub fn to_pem(&self) -> Zeroizing<String> {
         use ed25519_dalek::pkcs8::{EncodePrivateKey as _, KeypairBytes};
         // Expect safety: encoding 32 bytes of seed into a fixed structure has no failing input.
-        KeypairBytes { secret_key: self.0.to_bytes(), public_key: None }
+        KeypairBytes { secret_key: *self.seed, public_key: None }
             .to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
             .expect("an Ed25519 key encodes")
     }
@@ -194,7 +212,8 @@ impl KeyPair {
     /// Reads PKCS #8 in PEM.
     pub fn from_pem(text: &str) -> Result<Self, InvalidKeyFile> {
         use ed25519_dalek::pkcs8::DecodePrivateKey as _;
-        ed25519_dalek::SigningKey::from_pkcs8_pem(text).map(Self).map_err(|_| InvalidKeyFile)
+        let key = ed25519_dalek::SigningKey::from_pkcs8_pem(text).map_err(|_| InvalidKeyFile)?;
+        Ok(Self::from_seed(key.as_bytes()))
     }
 }
 
@@ -310,6 +329,16 @@ mod tests {
             let expected = CompressedEdwardsY(bytes).decompress();
             let expected = expected.filter(|point| point.compress().to_bytes() == bytes && !point.is_small_order());
             prop_assert_eq!(PublicKey::from_bytes(&bytes).is_ok(), expected.is_some());
+        }
+
+        #[test]
+        fn a_key_pair_derives_and_signs_what_dalek_does(seed: [u8; 32], message: Vec<u8>) {
+            use ed25519_dalek::Signer as _;
+            let (ours, dalek) = (KeyPair::from_seed(&seed), ed25519_dalek::SigningKey::from_bytes(&seed));
+            prop_assert_eq!(ours.public().0, dalek.verifying_key());
+            prop_assert_eq!(ours.sign(&message), dalek.sign(&message).to_bytes());
+            let kept = ours.seed();
+            prop_assert_eq!(kept.expose(), &seed);
         }
 
         #[test]

@@ -3,6 +3,8 @@
 //! Read and written from its protobuf form directly, so that each rule about keys, signatures and encoding stands in this
 //! file. `tests/it/biscuit.rs` holds it against biscuit-auth.
 
+use std::sync::OnceLock;
+
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
@@ -41,13 +43,36 @@ pub(super) struct External {
 pub(super) struct Keys {
     from: usize,
     blocks: Vec<BlockKeys>,
-    /// That of the last block, if it was given.
-    end: Option<PublicKey>,
 }
 
 struct BlockKeys {
-    next: PublicKey,
+    /// `None` only of the last block, where it is that of the token's own end: derived from there, and nothing to unpack.
+    next: Option<PublicKey>,
     external: Option<PublicKey>,
+}
+
+/// Who must sign the block behind some other. Unpacked when there is one.
+#[derive(Debug)]
+pub(super) struct NextKey {
+    bytes: KeyBytes,
+    unpacked: OnceLock<PublicKey>,
+}
+
+impl NextKey {
+    /// The key.
+    pub(super) fn unpack(&self) -> Result<PublicKey, TokenError> {
+        match self.unpacked.get() {
+            Some(key) => Ok(*key),
+            None => {
+                let key = unpacked(&self.bytes, None)?;
+                Ok(*self.unpacked.get_or_init(|| key))
+            }
+        }
+    }
+}
+
+fn unpacked(bytes: &KeyBytes, likely: Option<&PublicKey>) -> Result<PublicKey, TokenError> {
+    PublicKey::of_bytes(bytes, likely).map_err(|_| TokenError::Malformed("a weak or malformed public key"))
 }
 
 impl Keys {
@@ -57,8 +82,9 @@ impl Keys {
     }
 
     /// The next key of the last block but one, if it is among them.
-    pub(super) fn before_last(&self) -> Option<PublicKey> {
-        self.blocks.iter().rev().nth(1).map(|keys| keys.next)
+    pub(super) fn before_last(&self) -> Option<NextKey> {
+        let next = self.blocks.iter().rev().nth(1)?.next?;
+        Some(NextKey { bytes: *next.as_bytes(), unpacked: next.into() })
     }
 
     /// Who signed third-party blocks.
@@ -129,42 +155,47 @@ impl Container {
     }
 
     /// The public half of the next secret; `None` when the token is sealed.
-    pub(super) fn end_key(&self) -> Option<PublicKey> {
+    pub(super) fn end_key(&self) -> Option<KeyBytes> {
         match &self.end {
-            End::Open(seed) => Some(KeyPair::from_seed(seed).public()),
+            End::Open(seed) => Some(KeyPair::from_seed(seed).public_bytes()),
             End::Sealed(_) => None,
         }
     }
 
-    /// The keys of the blocks from `from` on. The holder before those and the [end's](Self::end_key), if given, are likely among them.
+    /// Who must sign a further block.
+    pub(super) fn next_key(&self) -> NextKey {
+        NextKey { bytes: self.last().next_key, unpacked: OnceLock::new() }
+    }
+
+    /// The keys of the blocks from `from` on. The holder before those is likely among them, and the last is the
+    /// [end's](Self::end_key), if that is given and it is.
     pub(super) fn keys(
         &self,
         from: usize,
         holder: Option<PublicKey>,
-        end: Option<PublicKey>,
+        end: Option<KeyBytes>,
     ) -> Result<Keys, TokenError> {
-        let unpacked = |bytes: &KeyBytes, likely: &Option<PublicKey>| {
-            let key = PublicKey::of_bytes(bytes, likely);
-            key.map_err(|_| TokenError::Malformed("a weak or malformed public key"))
-        };
-        let keys = self.blocks.iter().skip(from).map(|block| {
-            let external = block.external.as_ref().map(|external| unpacked(&external.key, &holder)).transpose()?;
-            Ok(BlockKeys { next: unpacked(&block.next_key, &end)?, external })
+        let last = self.blocks.len() - 1;
+        let keys = self.blocks.iter().enumerate().skip(from).map(|(index, block)| {
+            let external =
+                block.external.as_ref().map(|external| unpacked(&external.key, holder.as_ref())).transpose()?;
+            let ends = index == last && end == Some(block.next_key);
+            let next = if ends { None } else { Some(unpacked(&block.next_key, None)?) };
+            Ok(BlockKeys { next, external })
         });
-        Ok(Keys { from, blocks: keys.collect::<Result<_, _>>()?, end })
+        Ok(Keys { from, blocks: keys.collect::<Result<_, _>>()? })
     }
 
-    /// Whether every signature holds from the first block of `keys`, which `signer` must have signed, to the end of the chain. Returns
-    /// whose signature a further block would need.
-    pub(super) fn verify(&self, keys: &Keys, signer: PublicKey) -> Result<PublicKey, TokenError> {
-        let mut signer = signer;
+    /// Whether every signature holds from the first block of `keys`, which `signer` must have signed, to the end of the chain.
+    pub(super) fn verify(&self, keys: &Keys, signer: PublicKey) -> Result<(), TokenError> {
+        let mut signer = Some(signer);
         let (before, blocks) = self.blocks.split_at(keys.from);
         let mut previous = before.last().map(|block| &block.signature);
         if blocks.len() != keys.blocks.len() {
             return Err(TokenError::Signature);
         }
         for (block, BlockKeys { next, external }) in blocks.iter().zip(&keys.blocks) {
-            if !signer.verifies(&block.signed_bytes(previous), &block.signature) {
+            if !signer.is_some_and(|signer| signer.verifies(&block.signed_bytes(previous), &block.signature)) {
                 return Err(TokenError::Signature);
             }
             if let (Some(key), Some(external), Some(previous)) = (external, &block.external, previous)
@@ -175,11 +206,12 @@ impl Container {
             signer = *next;
             previous = Some(&block.signature);
         }
-        let holds = match &self.end {
-            End::Open(_) => keys.end == Some(signer),
-            End::Sealed(signature) => signer.verifies(&sealed_bytes(self.last()), signature),
+        let holds = match (&self.end, signer) {
+            (End::Open(_), ends) => ends.is_none(),
+            (End::Sealed(signature), Some(signer)) => signer.verifies(&sealed_bytes(self.last()), signature),
+            (End::Sealed(_), None) => false,
         };
-        if holds { Ok(signer) } else { Err(TokenError::Signature) }
+        if holds { Ok(()) } else { Err(TokenError::Signature) }
     }
 
     /// For each block a digest over it and all before it, with all that is signed and every signature; begun with `seed`.
@@ -192,7 +224,7 @@ impl Container {
     }
 
     pub(super) fn mint(root_key_id: u32, root: &KeyPair, next_key_seed: &[u8; 32], payload: Vec<u8>) -> Self {
-        let next_key = *KeyPair::from_seed(next_key_seed).public().as_bytes();
+        let next_key = KeyPair::from_seed(next_key_seed).public_bytes();
         let version = SignatureVersion::V0;
         let mut authority = SignedBlock { payload, next_key, signature: [0; 64], external: None, version };
         authority.signature = root.sign(&authority.signed_bytes(None));
@@ -209,9 +241,9 @@ impl Container {
         let End::Open(seed) = &self.end else { return None };
         let signer = KeyPair::from_seed(seed);
         let previous = self.last().signature;
-        let next_key = *KeyPair::from_seed(next_key_seed).public().as_bytes();
+        let next_key = KeyPair::from_seed(next_key_seed).public_bytes();
         let external = third_party.map(|pair| External {
-            key: *pair.public().as_bytes(),
+            key: pair.public_bytes(),
             signature: pair.sign(&external_bytes(&payload, &previous)),
         });
         let version = match external {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::key::{PublicKey, sha256};
 use crate::token::chain::Chain;
-use crate::token::container::{Container, End};
+use crate::token::container::{Container, End, NextKey};
 use crate::token::limits::Limits;
 use crate::token::profile::{self, Contents};
 use crate::token::raw::RawToken;
@@ -23,7 +23,7 @@ pub struct Prefix {
     /// A chain that begins with them.
     chain: Arc<Chain>,
     blocks: usize,
-    next_key: PublicKey,
+    next_key: NextKey,
 }
 
 /// A verified chain, and the prefixes of it that are worth remembering.
@@ -51,8 +51,9 @@ pub fn verify_after(
     let from = prefix.as_ref().map_or(0, |prefix| prefix.blocks);
     let holder = prefix.as_ref().and_then(|prefix| prefix.holder());
     let keys = container.keys(from, holder, container.end_key())?;
-    let signer = prefix.as_ref().map_or(root?.key, |prefix| prefix.next_key);
-    let next_key = container.verify(&keys, signer)?;
+    let root = root?;
+    let signer = prefix.as_ref().map_or(Ok(root.key), |prefix| prefix.next_key.unpack())?;
+    container.verify(&keys, signer)?;
     let contents = match &prefix {
         Some(prefix) => profile::read_on(prefix.contents(), &container, from, &keys, limits)?,
         None => profile::read(&container, &keys, limits)?,
@@ -66,7 +67,7 @@ pub fn verify_after(
         prefixes.push(prefix(last - 1, next_key));
     }
     if from <= last && matches!(container.end, End::Open(_)) {
-        prefixes.push(prefix(last, next_key));
+        prefixes.push(prefix(last, container.next_key()));
     }
     Ok(Verified { chain, prefixes })
 }

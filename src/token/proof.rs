@@ -171,7 +171,7 @@ pub fn make(
     jti: &[u8; 16],
     now: Timestamp,
 ) -> String {
-    let x = URL_SAFE_NO_PAD.encode(holder.public().as_bytes());
+    let x = URL_SAFE_NO_PAD.encode(holder.public_bytes());
     let header = format!(r#"{{"typ":"{TYP}","alg":"{ALG}","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}}}"#);
     let claims = Claims {
         jti: URL_SAFE_NO_PAD.encode(jti),

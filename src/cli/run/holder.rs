@@ -36,7 +36,6 @@ pub(super) struct Holder {
     by_connection: AtomicBool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "made once per process")]
 enum Key {
     /// A writ that came from elsewhere.
     OfToken(KeyPair),
