@@ -3,7 +3,11 @@
 //! Never merges: a header by which a caller could name itself, the method, the path or a credential is dropped, and the edge
 //! sets its own.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName};
+use std::sync::LazyLock;
+
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+
+use crate::small::Few;
 
 /// Meant for one connection (RFC 9110 section 7.6.1), or about how a message is framed on it.
 const PER_CONNECTION: [&str; 9] = [
@@ -114,39 +118,64 @@ const RESPONSE_PREFIXES: [&str; 3] = ["proxy-", "writ-", "x-accel-"];
 ///
 /// A name with `_` is removed too: CGI-like servers take `_` for `-`, so that it could stand for any other header.
 pub fn clean_request(headers: &mut HeaderMap, credential: Option<&HeaderName>) {
-    remove(headers, |name| is_callers_own(name) || credential.is_some_and(|credential| credential == name));
+    remove(headers, |name| is_callers_own(name.as_str()) || credential == Some(name));
 }
 
 /// Whether the header of a request reaches the upstream as the caller sent it, so that an argument can be taken from it.
 pub(super) fn reaches_upstream(name: &HeaderName) -> bool {
     let name = name.as_str();
     let rewritten = ["accept-encoding", "range", "if-range", "content-type", "content-encoding"];
-    !is_callers_own(name) && !PER_CONNECTION.contains(&name) && !rewritten.contains(&name)
+    !is_callers_own(name) && !rewritten.contains(&name)
 }
 
 fn is_callers_own(name: &str) -> bool {
-    let lists: [&[&str]; 4] = [&REQUEST_ROUTING, &REQUEST_METHOD, &REQUEST_SOURCE, &REQUEST_CREDENTIAL];
-    name.contains('_')
-        || lists.iter().any(|list| list.contains(&name))
-        || REQUEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    name.as_bytes().contains(&b'_') || OF_REQUEST.has(name)
+}
+
+/// Names of headers, to be looked up by their length, and beginnings of names.
+struct Names {
+    by_length: Vec<Vec<&'static str>>,
+    prefixes: &'static [&'static str],
+}
+
+static OF_REQUEST: LazyLock<Names> = LazyLock::new(|| {
+    let lists: [&[&str]; 5] =
+        [&PER_CONNECTION, &REQUEST_ROUTING, &REQUEST_METHOD, &REQUEST_SOURCE, &REQUEST_CREDENTIAL];
+    Names::of(&lists, &REQUEST_PREFIXES)
+});
+static OF_RESPONSE: LazyLock<Names> = LazyLock::new(|| Names::of(&[&PER_CONNECTION, &RESPONSE], &RESPONSE_PREFIXES));
+
+impl Names {
+    fn of(lists: &[&[&'static str]], prefixes: &'static [&'static str]) -> Self {
+        let mut by_length = Vec::new();
+        for name in lists.iter().copied().flatten() {
+            by_length.resize_with(by_length.len().max(name.len() + 1), Vec::new);
+            by_length[name.len()].push(*name);
+        }
+        Self { by_length, prefixes }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.by_length.get(name.len()).is_some_and(|names| names.contains(&name))
+            || self.prefixes.iter().any(|prefix| name.starts_with(prefix))
+    }
 }
 
 /// Removes what must not reach the caller. `Content-Length` stays: whoever changes the body removes it.
 pub fn clean_response(headers: &mut HeaderMap) {
-    remove(headers, |name| RESPONSE.contains(&name) || RESPONSE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    remove(headers, |name| OF_RESPONSE.has(name.as_str()));
 }
 
-/// Removes what is named by `Connection`, what is per connection, and what `also` names. Allocates for removed headers only.
-fn remove(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    let unwanted =
-        |name: &HeaderName| PER_CONNECTION.contains(&name.as_str()) || also(name.as_str()) || named.contains(name);
-    let doomed: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+/// Removes what is named by `Connection`, and what is `unwanted`.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let doomed: Few<HeaderName, 8> = {
+        let connection: Few<&HeaderValue> = headers.get_all(CONNECTION).iter().collect();
+        let is_named = |name: &HeaderName| {
+            let mut names = connection.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+            names.any(|named| named.trim_ascii().eq_ignore_ascii_case(name.as_ref()))
+        };
+        headers.keys().filter(|name| unwanted(name) || is_named(name)).cloned().collect()
+    };
     for name in doomed {
         headers.remove(name);
     }
@@ -155,7 +184,6 @@ fn remove(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn headers(names: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();

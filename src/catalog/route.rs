@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use http::HeaderMap;
 use matchit::Params;
@@ -87,6 +88,8 @@ pub struct RouteMatch<'s, 't> {
     pub(super) target: &'t Target,
     pub(super) method: &'t str,
     pub(super) captures: Params<'s, 't>,
+    /// The resource of its only call, once it was made of nothing but the path.
+    pub(super) resource: OnceLock<Path>,
 }
 
 /// What a request asks for.
@@ -229,7 +232,9 @@ impl<'s> RouteMatch<'s, '_> {
         if call.selector != Selector::Request || !captured {
             return Ok(None);
         }
+        // No argument is asked for what the path captures.
         let resource = self.resource(call, &[])?;
+        let resource = self.resource.get_or_init(|| resource).clone();
         Ok(Some(Capability { service: self.service.name().clone(), action: call.action.clone(), resource }))
     }
 
@@ -289,6 +294,9 @@ impl<'s> RouteMatch<'s, '_> {
     }
 
     fn resource(&self, call: &Call, arguments: &[Argument]) -> Result<Path, BadArgument> {
+        if let Some(made) = self.resource.get() {
+            return Ok(made.clone());
+        }
         let text = |name: &str| match arguments.iter().find(|argument| *argument.name == *name)?.value {
             Value::String(ref text) => Some(Captured::Plain(text)),
             _ => None,

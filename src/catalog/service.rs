@@ -1,5 +1,7 @@
 //! A service: where it is, which credential it takes, and what can be done there.
 
+use std::sync::OnceLock;
+
 use matchit::Router;
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +170,14 @@ impl Service {
             if self.missed_one(method, path, route) {
                 return Err(NoRoute::Path);
             }
-            return Ok(RouteMatch { service: self, route, target, method, captures: found.params });
+            return Ok(RouteMatch {
+                service: self,
+                route,
+                target,
+                method,
+                captures: found.params,
+                resource: OnceLock::new(),
+            });
         }
         let allowed: Vec<Box<str>> =
             self.tables.iter().filter(|(_, table)| table.at(path).is_ok()).map(|(method, _)| method.clone()).collect();

@@ -192,7 +192,7 @@ pub(super) fn without_trailing_slash(path: &str) -> &str {
 
 /// The text that a canonical spelling stands for. Borrows unless something is escaped.
 pub(super) fn decoded(canonical: &str) -> Cow<'_, str> {
-    if !canonical.contains('%') {
+    if !canonical.as_bytes().contains(&b'%') {
         return Cow::Borrowed(canonical);
     }
     let mut bytes = Vec::with_capacity(canonical.len());
@@ -211,20 +211,30 @@ fn canonical_path(raw: &str) -> Result<String, Ambiguous> {
         return Err(Ambiguous::PathTooLong);
     }
     let mut path = String::with_capacity(raw.len());
-    let mut segments = rest.split('/').enumerate().peekable();
-    while let Some((i, segment)) = segments.next() {
+    let (mut rest, mut count) = (Some(rest), 0);
+    while let Some(text) = rest {
+        let (segment, after) = match text.bytes().position(|byte| byte == b'/') {
+            Some(slash) => (&text[..slash], Some(&text[slash + 1..])),
+            None => (text, None),
+        };
         path.push('/');
-        match (segment, segments.peek()) {
+        match (segment, after) {
             ("", None) => break,
             ("", Some(_)) => return Err(Ambiguous::EmptySegment),
-            _ if i == Target::SEGMENTS_MAX => return Err(Ambiguous::PathTooLong),
+            _ if count == Target::SEGMENTS_MAX => return Err(Ambiguous::PathTooLong),
             _ => push_segment(&mut path, segment)?,
         }
+        (rest, count) = (after, count + 1);
     }
     Ok(path)
 }
 
 fn push_segment(path: &mut String, raw: &str) -> Result<(), Ambiguous> {
+    // Most are in their canonical spelling already: nothing to decode, no separator, no parameter.
+    if raw.bytes().all(is_path_plain) && !is_dot_segment(raw) {
+        path.push_str(raw);
+        return Ok(());
+    }
     // A path parameter: some servers cut the segment there, some do not.
     if raw.contains(';') {
         return Err(if is_dot_segment(raw) { Ambiguous::DotSegment } else { Ambiguous::Character });
@@ -242,7 +252,7 @@ fn push_segment(path: &mut String, raw: &str) -> Result<(), Ambiguous> {
 
 /// `.` or `..`, also where a server that cuts path parameters would see one.
 fn is_dot_segment(text: &str) -> bool {
-    matches!(text.split(';').next(), Some("." | ".."))
+    text.starts_with('.') && matches!(text.split(';').next(), Some("." | ".."))
 }
 
 /// The canonical query. Empty parameters are dropped, and so is `_method`, by which some frameworks replace the method.

@@ -178,7 +178,7 @@ impl Lent {
     fn presented(&self) -> Zeroizing<String> {
         let secret = self.secret.expose();
         Zeroizing::new(match &self.kind {
-            CredentialKind::Bearer => format!("Bearer {secret}"),
+            CredentialKind::Bearer => ["Bearer ", secret].concat(),
             CredentialKind::Basic { username } => {
                 let pair = Zeroizing::new(format!("{username}:{secret}"));
                 format!("Basic {}", STANDARD.encode(pair.as_bytes()))

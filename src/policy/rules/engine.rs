@@ -27,6 +27,8 @@ pub struct Rules {
     set: PolicySet,
     named: Named,
     compiled: Vec<Compiled>,
+    /// What they say of every question, if they ask nothing of any.
+    always: Option<Votes>,
     applying: Memo<Place, Arc<Applying>>,
     together: Memo<Box<[usize]>, Arc<Together>>,
     together_count: AtomicU64,
@@ -145,12 +147,15 @@ impl Rules {
             .iter()
             .enumerate()
             .map(|(index, policy)| Compiled::of(index, policy, &mut named))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut always = Votes::default();
+        compiled.iter().enumerate().for_each(|(index, policy)| always.add(index, policy.effect));
         Ok(Self {
             version,
             outdates,
             set,
             named,
+            always: compiled.iter().all(Compiled::asks_nothing).then_some(always),
             compiled,
             applying: Memo::new(PLACES_MAX),
             together: Memo::new(TOGETHER_MAX),
@@ -193,6 +198,9 @@ impl Rules {
 
     /// Decides. `approved` holds the `@approval` texts for which an approval was given.
     pub fn decide(&self, question: &Question<'_>, approved: &[Box<str>]) -> Answer {
+        if let Some(votes) = &self.always {
+            return self.counted([Some(votes), None], approved);
+        }
         let applying = match self.applying(question) {
             Ok(applying) => applying,
             Err(error) => return self.counted([Some(&Votes::erring(error)), None], approved),
@@ -414,6 +422,12 @@ impl Compiled {
             conditions,
             effect: policy.cedar.effect(),
         })
+    }
+
+    /// Whether it applies to every question, and has no condition.
+    const fn asks_nothing(&self) -> bool {
+        matches!((&self.actions, &self.principal, &self.resource), (Actions::Any, Scope::Any, Scope::Any))
+            && self.conditions.is_none()
     }
 }
 

@@ -14,9 +14,12 @@ type Mark = usize;
 /// The entities that the scopes of a set name: by type and id.
 #[derive(Debug, Default)]
 pub(super) struct Named {
-    marks: HashMap<&'static str, HashMap<Box<str>, HashMap<Box<str>, Mark>>>,
+    marks: HashMap<&'static str, HashMap<Box<str>, Seconds>>,
     count: usize,
 }
+
+/// By the second part of an id.
+type Seconds = HashMap<Box<str>, Mark>;
 
 /// An entity: its type, and its id in the two parts that [`parts`] takes it apart into. So nobody has to join them to look for it.
 pub(super) type Entity<'a> = (&'static str, &'a str, &'a str);
