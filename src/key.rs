@@ -55,6 +55,14 @@ impl PublicKey {
         }
     }
 
+    /// The key among `known` that has this text, or else as it is parsed: see [`of_bytes`](Self::of_bytes).
+    pub(crate) fn of_text<'a>(text: &str, known: impl IntoIterator<Item = &'a Self>) -> Result<Self, InvalidKey> {
+        let encoded = text.strip_prefix(DID_KEY).filter(|rest| rest.len() <= 64).ok_or(InvalidKey::Form)?;
+        let bytes = bs58::decode(encoded).into_vec().map_err(|_| InvalidKey::Form)?;
+        let key = bytes.strip_prefix(&ED25519_MULTICODEC).ok_or(InvalidKey::Form)?;
+        Self::of_bytes(key, known)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
@@ -150,10 +158,7 @@ impl FromStr for PublicKey {
     type Err = InvalidKey;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let encoded = text.strip_prefix(DID_KEY).filter(|rest| rest.len() <= 64).ok_or(InvalidKey::Form)?;
-        let bytes = bs58::decode(encoded).into_vec().map_err(|_| InvalidKey::Form)?;
-        let key = bytes.strip_prefix(&ED25519_MULTICODEC).ok_or(InvalidKey::Form)?;
-        Self::from_bytes(key)
+        Self::of_text(text, [])
     }
 }
 

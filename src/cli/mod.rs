@@ -224,9 +224,14 @@ impl Command {
     }
 }
 
+/// After how many tasks the sockets are looked at. A task checks signatures for a tenth of a millisecond: with tokio's 61 an answer of
+/// the database could lie unread for six.
+const TASKS_BETWEEN_LOOKS: u32 = 4;
+
 /// Runs what calls somebody.
 fn online<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().event_interval(TASKS_BETWEEN_LOOKS).build()?.block_on(command)
 }
 
 #[cfg(test)]

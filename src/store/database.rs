@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
+use crate::key::PublicKey;
 use crate::store::{BoxError, Fence, StoreError};
 
 /// One value of a row or a parameter: the types both databases have.
@@ -30,9 +31,20 @@ impl std::fmt::Debug for Value {
 /// A statement with a list of parameters for each time it is to run.
 ///
 /// Postgres runs one with `VALUES ($1, …)` once for all rows of which only these parameters differ.
+#[derive(Clone)]
 pub(super) struct Statement {
     pub(super) sql: String,
     pub(super) rows: Vec<Vec<Value>>,
+}
+
+/// Changes that are made together, or not at all.
+pub(super) struct AllOrNone<'a> {
+    /// Runs first: unless it finds a row, nothing happens.
+    pub(super) guard: &'a Statement,
+    /// Runs next, and must find a row for each of its own: else nothing happens.
+    pub(super) each: &'a Statement,
+    /// Run then. Each has rows, and `VALUES ($1, …)`.
+    pub(super) then: &'a [Statement],
 }
 
 /// Why a database did not do it.
@@ -59,6 +71,9 @@ pub(super) trait Database: Send + Sync {
 
     /// Runs one statement that writes, as a transaction of its own.
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError>;
+
+    /// Makes these changes as a transaction of its own, in one round trip where the database allows it. Answers whether it did.
+    async fn write_if(&self, changes: AllOrNone<'_>) -> Result<bool, DbError>;
 
     /// Removes up to `at_most` rows each of what is over for an hour, by the database's clock: it refuses anything younger.
     /// Answers how many.
@@ -207,6 +222,12 @@ impl Row {
             Some(text) => text.parse().map(Some).map_err(|_| self.corrupt()),
             None => Ok(None),
         }
+    }
+
+    /// A key; it need not be unpacked if it is the `likely` one.
+    pub(super) fn key_or_null(&mut self, likely: Option<&PublicKey>) -> Result<Option<PublicKey>, StoreError> {
+        let key = self.text_or_null()?.map(|text| PublicKey::of_text(&text, likely));
+        key.transpose().map_err(|_| self.corrupt())
     }
 
     pub(super) fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {

@@ -12,7 +12,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, ToSql, ffi, params_from_iter};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot};
 
-use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value};
+use crate::store::database::{AllOrNone, Database, DbError, Row, Statement, Transaction, Value};
 use crate::store::{Fence, ServerId, StoreError, migrations};
 
 /// How often, and how far apart, a statement tries to get another process's lock: for some 20 seconds.
@@ -166,6 +166,18 @@ impl Database for Sqlite {
 
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
         self.writer.lock().await.query(sql, params).await
+    }
+
+    async fn write_if(&self, AllOrNone { guard, each, then }: AllOrNone<'_>) -> Result<bool, DbError> {
+        let mut transaction = self.begin().await?;
+        if transaction.query_each(guard.clone()).await?.is_empty() {
+            return Ok(false);
+        }
+        if transaction.query_each(each.clone()).await?.len() < each.rows.len() {
+            return Ok(false);
+        }
+        transaction.commit_with(then.to_vec()).await?;
+        Ok(true)
     }
 
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {

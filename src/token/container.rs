@@ -223,12 +223,14 @@ impl Container {
         digests.collect()
     }
 
-    pub(super) fn mint(root_key_id: u32, root: &KeyPair, next_key_seed: &[u8; 32], payload: Vec<u8>) -> Self {
+    /// With its keys: the only next key is the end's.
+    pub(super) fn mint(root_key_id: u32, root: &KeyPair, next_key_seed: &[u8; 32], payload: Vec<u8>) -> (Self, Keys) {
         let next_key = KeyPair::from_seed(next_key_seed).public_bytes();
         let version = SignatureVersion::V0;
         let mut authority = SignedBlock { payload, next_key, signature: [0; 64], external: None, version };
         authority.signature = root.sign(&authority.signed_bytes(None));
-        Self { root_key_id, blocks: vec![authority], end: End::Open(*next_key_seed) }
+        let minted = Self { root_key_id, blocks: vec![authority], end: End::Open(*next_key_seed) };
+        (minted, Keys { from: 0, blocks: vec![BlockKeys { next: None, external: None }] })
     }
 
     /// Appends a block, signed by `third_party` as well if one is given; `None` when the token is sealed.

@@ -7,11 +7,10 @@ use crate::token::block::{BlockWriter, capability_terms, date, key, string};
 use crate::token::chain::Authority;
 use crate::token::claims::{Claim, ClaimValue};
 use crate::token::container::Container;
-use crate::token::inspect::inspect;
 use crate::token::limits::Limits;
-use crate::token::profile::VERSION;
+use crate::token::profile::{self, VERSION};
 use crate::token::raw::RawToken;
-use crate::token::verify::TokenError;
+use crate::token::verify::{TokenError, chain};
 
 /// Mints the writ that `authority` describes, signed by `root` under `root_key_id`.
 ///
@@ -25,9 +24,9 @@ pub fn mint(
     limits: &Limits,
 ) -> Result<RawToken, TokenError> {
     let payload = authority_block(authority).finish();
-    let container = Container::mint(root_key_id, root, next_key_seed, payload);
+    let (container, keys) = Container::mint(root_key_id, root, next_key_seed, payload);
     let token = RawToken::from_bytes(&container.encode(), limits)?;
-    inspect(&token, limits)?;
+    chain(&token, &container, profile::read(&container, &keys, limits)?)?;
     Ok(token)
 }
 

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use crate::store::database::{Database, DbError, Row, Statement, Transaction, Value, read_first};
+use crate::store::database::{AllOrNone, Database, DbError, Row, Statement, Transaction, Value, read_first};
 use crate::store::hint::Hint;
 use crate::store::migrations;
 use crate::store::url::PostgresUrl;
@@ -22,6 +22,7 @@ use crate::store::{Fence, ServerId, StoreError};
 
 mod errors;
 mod listen;
+mod once;
 mod rows;
 mod tls;
 mod transaction;
@@ -226,6 +227,19 @@ impl Database for Postgres {
 
     async fn write(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, DbError> {
         self.alone(sql, &[params]).await.unwrap_or_else(|silent| Err(DbError::CommitLost(silent.into())))
+    }
+
+    async fn write_if(&self, changes: AllOrNone<'_>) -> Result<bool, DbError> {
+        let client = client(&self.pool).await?;
+        let call = in_time(once::call(&client, &changes)).await?;
+        match tokio::time::timeout(ANSWER_WITHIN, call.run(&client)).await {
+            Ok(done) => done,
+            Err(_) => {
+                // As in `alone`.
+                drop(Object::take(client));
+                Err(DbError::CommitLost(Silent.into()))
+            }
+        }
     }
 
     async fn forget_over(&self, at_most: u32) -> Result<u64, DbError> {

@@ -57,8 +57,7 @@ pub(super) async fn calls<'a>(client: &Client, sql: &str, rows: &'a [Vec<Value>]
         return Ok(rows.iter().map(call).collect());
     };
     let types = one.params()[..columns].iter().enumerate();
-    // Behind a `SELECT`, so that how long a list is does not count for the plan: the server would plan anew for each length.
-    let lists: Vec<String> = types.map(|(n, ty)| format!("(SELECT ${}::{}[])", n + 1, ty.name())).collect();
+    let lists: Vec<String> = types.map(|(n, ty)| list(n + 1, ty)).collect();
     let lists = format!("SELECT * FROM unnest({})", lists.join(", "));
     let many = client.prepare_cached(&[&sql[..place.start], &lists, &sql[place.end..]].concat()).await?;
     let alike = rows.chunk_by(|one, next| one.get(columns..) == next.get(columns..));
@@ -70,8 +69,14 @@ pub(super) async fn calls<'a>(client: &Client, sql: &str, rows: &'a [Vec<Value>]
     Ok(alike.flat_map(|rows| rows.chunks(ROWS_TOGETHER)).map(call).collect())
 }
 
+/// A parameter that is a list. Behind a `SELECT`, so that how long it is does not count for the plan: the server would plan anew for
+/// each length.
+pub(super) fn list(number: usize, ty: &Type) -> String {
+    format!("(SELECT ${number}::{}[])", ty.name())
+}
+
 /// Where `VALUES ($1, $2, …)` stands, and with how many parameters; `None` where anything else stands in it.
-fn values(sql: &str) -> Option<(std::ops::Range<usize>, usize)> {
+pub(super) fn values(sql: &str) -> Option<(std::ops::Range<usize>, usize)> {
     let start = sql.find("VALUES (")?;
     let inner = start + "VALUES (".len();
     let end = inner + sql[inner..].find(')')?;

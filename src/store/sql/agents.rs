@@ -23,10 +23,15 @@ pub(super) const AGENT_BEFORE: &str = "a.tenant, a.name, k.key, k.until, a.disab
 pub(super) const BEFORE: &str = "agent_key_before k JOIN agent a ON a.tenant = k.tenant AND a.name = k.agent";
 
 pub(super) fn agent(row: &mut Row) -> Result<Agent, StoreError> {
+    agent_by(row, None)
+}
+
+/// The same where it was likely found by this key.
+pub(super) fn agent_by(row: &mut Row, key: Option<&PublicKey>) -> Result<Agent, StoreError> {
     Ok(Agent {
         tenant: row.parse()?,
         name: row.parse()?,
-        key: row.parse_or_null()?,
+        key: row.key_or_null(key)?,
         key_until: row.time_or_null()?,
         status: match row.int_or_null::<u64>()? {
             None => AgentStatus::Active,

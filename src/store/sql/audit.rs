@@ -82,6 +82,31 @@ impl Noted {
     }
 }
 
+/// Where the audit log ends.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct AuditEnd {
+    /// In the whole log.
+    pub(super) position: u64,
+    /// In the authority's chain.
+    pub(super) head: Head,
+}
+
+impl AuditEnd {
+    /// Goes on to where it ends after these changes. Answers the statements that insert them, and the last record.
+    pub(super) fn append(&mut self, changes: impl IntoIterator<Item = Noted>) -> (Vec<Statement>, Option<Record>) {
+        let position = self.position;
+        let (mut records, mut all_terms) = (Vec::new(), Vec::new());
+        for change in changes {
+            let (record, terms) = change.after(&self.head);
+            self.position += 1;
+            self.head = record.head();
+            records.push(record);
+            all_terms.push(terms);
+        }
+        (insert(position, records.iter().zip(all_terms)), records.pop())
+    }
+}
+
 /// The statements that insert records after place `position` of the whole log.
 pub(super) fn insert<'a>(position: u64, records: impl IntoIterator<Item = (&'a Record, Terms)>) -> Vec<Statement> {
     let (mut rows, mut blocks) = (Vec::new(), Vec::new());
@@ -225,7 +250,7 @@ impl AuditLog for SqlStore {
         let (rows, _) = transaction.lock(sql, vec![name.clone()], None).await?;
         let stored = read_first(rows, "audit_chain", head)?.ok_or(StoreError::Corrupt { table: "audit_chain" })?;
         let fresh = fresh(&mut *transaction, source, &stored, records).await?;
-        let mut statements = Vec::new();
+        let (mut statements, mut audited) = (Vec::new(), None);
         if let Some(checkpoint) = checkpoint {
             check_checkpoint(&mut *transaction, source, checkpoint, fresh).await?;
             statements.push(insert_checkpoint(checkpoint));
@@ -237,11 +262,15 @@ impl AuditLog for SqlStore {
             statements.push(Statement { sql: sql.to_owned(), rows: vec![row] });
             let mut heads = lock_heads(&mut *transaction).await?;
             let records = fresh.iter().map(|record| (record, Terms::of_record(record)));
-            statements.extend(insert(heads.audit_position, records));
-            heads.audit_position += fresh.len() as u64;
+            statements.extend(insert(heads.audit.position, records));
+            heads.audit.position += fresh.len() as u64;
             statements.push(heads.update());
+            audited = Some(heads.audit);
         }
         transaction.commit_with(statements).await?;
+        if let Some(end) = audited {
+            self.audited().end = Some(end);
+        }
         Ok(end)
     }
 

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::SqlStore;
-use super::agents::{AGENT, AGENT_BEFORE, agent, grant};
-use super::audit::Noted;
+use super::agents::{AGENT, AGENT_BEFORE, agent_by, grant};
+use super::audit::{AuditEnd, Noted};
 use crate::audit::Change;
 use crate::clock::Timestamp;
 use crate::id::Subject;
 use crate::key::PublicKey;
-use crate::store::database::{Row, Statement, Value, bytes, count, json, read_all, text, text_or_null, time};
+use crate::store::database::{
+    AllOrNone, Row, Statement, Value, bytes, count, json, read_all, text, text_or_null, time,
+};
 use crate::store::{IssueContext, IssuedWrit, Recorded, SingleUse, StoreError};
 
 /// How many expired identifiers one call clears away at most.
@@ -26,6 +28,13 @@ pub(super) const ASKED_TOGETHER: usize = 64;
 /// Uses an identifier up and finds a row, the first time: of an id, until when it counts as used, and now.
 pub(super) const USE_ONCE: &str = "INSERT INTO used_id (id, until) VALUES ($1, $2) ON CONFLICT (id) \
      DO UPDATE SET until = excluded.until WHERE used_id.until < $3 RETURNING id";
+
+const A_WRIT: &str = "a writ of that id";
+const INSERT_ISSUED: &str = "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch, holder, services) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+/// Locks the heads, as every change does. Whatever changes them leaves an audit record.
+const MOVE_AUDIT_END: &str = "UPDATE heads SET audit_position = $1, audit_seq = $2, audit_hash = $3 \
+     WHERE one = 1 AND audit_position = $4 AND audit_seq = $5 AND audit_hash = $6 RETURNING one";
 
 /// A writ to record, with what it uses up.
 pub(super) struct Recording {
@@ -49,6 +58,8 @@ pub(super) struct Known<'a> {
     pub(super) asked: &'a [&'a str],
     /// A join on those.
     pub(super) found: &'a str,
+    /// The keys by which they are found, where they are.
+    pub(super) keys: &'a [PublicKey],
 }
 
 impl SqlStore {
@@ -109,13 +120,15 @@ impl SqlStore {
     async fn contexts_of(&self, asked: &[Asked]) -> Result<Vec<Answer>, StoreError> {
         let nothing = |_: &mut Row| Ok(());
         let row = |(key, subject): &Asked| (text_or_null(subject.as_ref()), vec![text(key)]);
-        let present = Known { columns: AGENT, asked: &["key"], found: "agent a ON a.key = asked.key" };
+        let keys: Vec<PublicKey> = asked.iter().map(|(key, _)| *key).collect();
+        let present = Known { columns: AGENT, asked: &["key"], found: "agent a ON a.key = asked.key", keys: &keys };
         let mut answers = self.contexts(present, asked.iter().map(row).collect(), nothing).await?;
         let unknown: Vec<usize> = (0..asked.len()).filter(|n| matches!(answers[*n], Ok(None))).collect();
         if !unknown.is_empty() {
             let found =
                 "agent_key_before k ON k.key = asked.key JOIN agent a ON a.tenant = k.tenant AND a.name = k.agent";
-            let before = Known { columns: AGENT_BEFORE, asked: &["key"], found };
+            let keys: Vec<PublicKey> = unknown.iter().map(|n| keys[*n]).collect();
+            let before = Known { columns: AGENT_BEFORE, asked: &["key"], found, keys: &keys };
             let rows = unknown.iter().map(|n| row(&asked[*n])).collect();
             for (n, answer) in unknown.into_iter().zip(self.contexts(before, rows, nothing).await?) {
                 answers[n] = answer;
@@ -127,7 +140,7 @@ impl SqlStore {
     /// For each question, which is a user and what the agent is found by: the agent's context, with what `read` reads before it.
     pub(super) async fn contexts<T>(
         &self,
-        Known { columns, asked, found }: Known<'_>,
+        Known { columns, asked, found, keys }: Known<'_>,
         questions: Vec<(Value, Vec<Value>)>,
         read: impl Fn(&mut Row) -> Result<T, StoreError>,
     ) -> Result<Vec<Found<T>>, StoreError> {
@@ -152,7 +165,7 @@ impl SqlStore {
             let mut row = row.of("agent");
             let n: usize = row.parse()?;
             if let Some(Ok(answer)) = answers.get_mut(n)
-                && let Err(error) = add_row(answer, row, &read)
+                && let Err(error) = add_row(answer, row, keys.get(n), &read)
             {
                 answers[n] = Err(error);
             }
@@ -171,10 +184,21 @@ impl SqlStore {
 
     async fn record_all(&self, all: &[Arc<Recording>]) -> Result<Vec<Recorded>, StoreError> {
         let ids: Vec<SingleUse> = all.iter().flat_map(|one| one.uses.iter()).copied().collect();
-        let using = (!ids.is_empty()).then(|| using(&ids, all.iter().map(|one| one.writ.issued)));
-        let (mut write, found) = self.write_with(using).await?;
+        let using = using(&ids, all.iter().map(|one| one.writ.issued));
+        let end = Some(self.audited()).filter(|audited| audited.steady).and_then(|audited| audited.end.clone());
+        if let Some(end) = end
+            && using.rows.len() == ids.len()
+            && self.recorded_after(end, &using, all).await?
+        {
+            return Ok(vec![Recorded::Yes; all.len()]);
+        }
+        let (mut write, found) = self.write_with((!ids.is_empty()).then_some(using)).await?;
+        {
+            let mut audited = self.audited();
+            audited.steady = audited.end.as_ref() == Some(&write.heads.audit);
+        }
         let mut first = used(&ids, found)?.into_iter();
-        write.conflict("a writ of that id");
+        write.conflict(A_WRIT);
         let of = |one: &Arc<Recording>| {
             let first: Vec<bool> = first.by_ref().take(one.uses.len()).collect();
             first.iter().position(|first| !first).map_or(Recorded::Yes, Recorded::UsedBefore)
@@ -182,12 +206,33 @@ impl SqlStore {
         let recorded: Vec<Recorded> = all.iter().map(of).collect();
         let yes: Vec<_> = all.iter().zip(&recorded).filter(|(_, recorded)| **recorded == Recorded::Yes).collect();
         let rows = yes.iter().map(|(one, _)| issued_row(&one.writ)).collect::<Result<_, _>>()?;
-        write.change_all(
-            "INSERT INTO issued_writ (id, tenant, agent, subject, session, grants, issued, expires, epoch, holder, services) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            rows,
-        );
+        write.change_all(INSERT_ISSUED, rows);
         write.commit_all(yes.iter().map(|(one, _)| one.noted.clone())).await?;
+        Ok(recorded)
+    }
+
+    /// Records these writs without a look at the heads before: if the audit log still ends at `end` and none of the identifiers
+    /// was used before. Else nothing happens, and the answer is `false`.
+    async fn recorded_after(
+        &self,
+        mut end: AuditEnd,
+        using: &Statement,
+        all: &[Arc<Recording>],
+    ) -> Result<bool, StoreError> {
+        let of = |end: &AuditEnd| [count(end.position), count(end.head.seq), text(&end.head.hash)];
+        let before = of(&end);
+        let rows = all.iter().map(|one| issued_row(&one.writ)).collect::<Result<_, _>>()?;
+        let mut then = vec![Statement { sql: INSERT_ISSUED.to_owned(), rows }];
+        let (inserts, last) = end.append(all.iter().map(|one| one.noted.clone()));
+        then.extend(inserts);
+        let guard = Statement { sql: MOVE_AUDIT_END.to_owned(), rows: vec![[of(&end), before].concat()] };
+        let recorded = match self.database.write_if(AllOrNone { guard: &guard, each: using, then: &then }).await {
+            Ok(recorded) => recorded,
+            Err(error) => self.settled(error, last.as_ref(), A_WRIT).await.map(|()| true)?,
+        };
+        if recorded {
+            self.audited().end = Some(end);
+        }
         Ok(recorded)
     }
 }
@@ -212,11 +257,12 @@ fn used(ids: &[SingleUse], found: Vec<Row>) -> Result<Vec<bool>, StoreError> {
 fn add_row<T>(
     answer: &mut Option<(T, IssueContext)>,
     mut row: Row,
+    key: Option<&PublicKey>,
     read: impl Fn(&mut Row) -> Result<T, StoreError>,
 ) -> Result<(), StoreError> {
     let (epoch, catalog_version) = (row.int()?, row.int()?);
     let (suspended_at, stopped_at) = (row.int_or_null::<u64>()?, row.int_or_null::<u64>()?);
-    let (known, agent) = (read(&mut row)?, agent(&mut row)?);
+    let (known, agent) = (read(&mut row)?, agent_by(&mut row, key)?);
     let found = || IssueContext {
         agent,
         grants: Vec::new(),

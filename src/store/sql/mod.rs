@@ -3,7 +3,7 @@
 //! A transaction that writes an audit record locks the row of `heads` first. So such transactions run one after another,
 //! on Postgres as on SQLite: `seq` order is commit order, no two deadlock, and what one reads another cannot change.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -38,7 +38,7 @@ mod users;
 mod witnessed;
 mod workloads;
 
-use audit::Noted;
+use audit::{AuditEnd, Noted};
 use issuing::{Answer, Asked, Recording};
 use together::Together;
 
@@ -51,6 +51,15 @@ pub(super) struct SqlStore {
     issuing: Arc<Together<Arc<Recording>, Recorded>>,
     using: Arc<Together<(SingleUse, Timestamp), bool>>,
     asking: Arc<Together<Asked, Answer>>,
+    audited: Arc<Mutex<Audited>>,
+}
+
+/// Where the audit log ended when this process last looked.
+#[derive(Default)]
+struct Audited {
+    end: Option<AuditEnd>,
+    /// Whether it was still there the last time that writs were recorded: if not, other processes are writing as well.
+    steady: bool,
 }
 
 /// Where the logs end.
@@ -58,8 +67,7 @@ struct Heads {
     revocation_seq: u64,
     catalog_version: u64,
     edge_version: u64,
-    audit_position: u64,
-    audit: Head,
+    audit: AuditEnd,
 }
 
 /// A transaction that has locked the heads and will leave one audit record.
@@ -83,6 +91,7 @@ impl SqlStore {
             issuing: Arc::new(Together::new(issuing::ISSUED_TOGETHER)),
             using: Arc::new(Together::new(issuing::USED_TOGETHER)),
             asking: Arc::new(Together::new(issuing::ASKED_TOGETHER)),
+            audited: Arc::default(),
         }
     }
 
@@ -102,6 +111,22 @@ impl SqlStore {
         let heads = heads(locked)?;
         let write = Write { store: self, transaction, heads, changes: Vec::new(), conflict: "a row with that key" };
         Ok((write, found))
+    }
+
+    fn audited(&self) -> MutexGuard<'_, Audited> {
+        self.audited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came of a commit that ended in `error`: whether it is there after all. `last` is its last record.
+    async fn settled(&self, error: DbError, last: Option<&Record>, conflict: &'static str) -> Result<(), StoreError> {
+        match error {
+            DbError::CommitLost(source) => match self.were_committed(last).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(StoreError::Unavailable(source)),
+                Err(_) => Err(StoreError::Unknown(source)),
+            },
+            error => Err(error.or_conflict(conflict)),
+        }
     }
 
     /// Whether the audit records of a commit whose answer was lost are there: all of them or none, so the last one tells.
@@ -129,8 +154,7 @@ fn heads(rows: Vec<Row>) -> Result<Heads, StoreError> {
             revocation_seq: row.int()?,
             catalog_version: row.int()?,
             edge_version: row.int()?,
-            audit_position: row.int()?,
-            audit: Head { seq: row.int()?, hash: row.text()? },
+            audit: AuditEnd { position: row.int()?, head: Head { seq: row.int()?, hash: row.text()? } },
         })
     };
     read_first(rows, "heads", read)?.ok_or(StoreError::Corrupt { table: "heads" })
@@ -142,9 +166,9 @@ impl Heads {
             count(self.revocation_seq),
             count(self.catalog_version),
             count(self.edge_version),
-            count(self.audit_position),
-            count(self.audit.seq),
-            text(&self.audit.hash),
+            count(self.audit.position),
+            count(self.audit.head.seq),
+            text(&self.audit.head.hash),
         ];
         Statement { sql: UPDATE_HEADS.to_owned(), rows: vec![row] }
     }
@@ -178,7 +202,7 @@ impl Write<'_> {
 
     /// The place in the whole audit log that this transaction's record will have.
     fn position(&self) -> u64 {
-        self.heads.audit_position + 1
+        self.heads.audit.position + 1
     }
 
     /// What edges were told of services, credentials and root keys is out of date; answers the catalog's new version.
@@ -194,27 +218,14 @@ impl Write<'_> {
 
     /// Appends the audit records, if there are any, and commits.
     async fn commit_all(mut self, changes: impl IntoIterator<Item = Noted>) -> Result<(), StoreError> {
-        let position = self.heads.audit_position;
-        let (mut records, mut all_terms) = (Vec::new(), Vec::new());
-        for change in changes {
-            let (record, terms) = change.after(&self.heads.audit);
-            self.heads.audit_position += 1;
-            self.heads.audit = record.head();
-            records.push(record);
-            all_terms.push(terms);
-        }
         let mut statements = std::mem::take(&mut self.changes);
-        statements.extend(audit::insert(position, records.iter().zip(all_terms)));
+        let (inserts, last) = self.heads.audit.append(changes);
+        statements.extend(inserts);
         statements.push(self.heads.update());
-        match self.transaction.commit_with(statements).await {
-            Ok(()) => {}
-            Err(DbError::CommitLost(source)) => match self.store.were_committed(records.last()).await {
-                Ok(true) => {}
-                Ok(false) => return Err(StoreError::Unavailable(source)),
-                Err(_) => return Err(StoreError::Unknown(source)),
-            },
-            Err(error) => return Err(error.or_conflict(self.conflict)),
+        if let Err(error) = self.transaction.commit_with(statements).await {
+            self.store.settled(error, last.as_ref(), self.conflict).await?;
         }
+        self.store.audited().end = Some(self.heads.audit);
         self.store.hint.grew(self.heads.revocation_seq);
         Ok(())
     }

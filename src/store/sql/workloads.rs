@@ -106,6 +106,7 @@ impl Workloads for SqlStore {
             asked: &["issuer", "workload"],
             found: "agent_workload w ON w.issuer = asked.issuer AND w.subject = asked.workload \
                     JOIN agent a ON a.tenant = w.tenant AND a.name = w.agent",
+            keys: &[],
         };
         let question = (text_or_null(user), vec![text(issuer), text(subject)]);
         self.contexts(known, vec![question], workload).await?.pop().unwrap_or(Ok(None))

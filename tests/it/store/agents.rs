@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use writ::audit::{Head, Source, Verdict};
 use writ::clock::Timestamp;
 use writ::policy::Grant;
 use writ::revocation::{Entry, Target};
 use writ::store::{AgentStatus, KeyBefore, KeyRotation, NewRevocation, Recorded, SingleUse, StoreError};
 
-use super::make::{AT, LATER, agent, change, changes, event, grant, issued, key, name, revocation};
+use super::make::{
+    AT, LATER, agent, change, changes, decision, event, everything, grant, issued, journal, key, name, revocation,
+};
 use super::{Database, for_every_backend};
 
 for_every_backend!(
@@ -28,6 +31,8 @@ for_every_backend!(
     of_writs_recorded_at_once_each_has_its_record_and_what_exists_fails_alone,
     a_writ_and_what_it_uses_up_are_one_change,
     of_writs_recorded_at_once_with_the_same_id_to_use_up_one_is_recorded,
+    writs_that_follow_each_other_and_other_changes_are_in_one_chain,
+    of_writs_that_follow_each_other_what_was_used_before_or_exists_is_refused_alone,
     a_single_use_id_is_used_once,
     of_many_who_use_an_id_at_once_one_is_first,
     of_many_ids_used_at_once_each_is_first_once,
@@ -285,6 +290,47 @@ async fn of_writs_recorded_at_once_with_the_same_id_to_use_up_one_is_recorded(db
     }
     assert_eq!(recorded, [1; 25]);
     assert_eq!(changes(&*db.store).await.len(), 25);
+}
+
+async fn writs_that_follow_each_other_and_other_changes_are_in_one_chain(db: &Database) {
+    let stores = [Arc::clone(&db.store), db.another().await];
+    let edge: Source = name("edge:e");
+    let shipment = journal(&edge, &Head::empty(), (0..4).map(|n| decision(n, Verdict::Allowed)));
+    for turn in 0..4_u8 {
+        for n in 10 * turn..10 * turn + 8 {
+            // One of them alone for a while, then the other, then each after the other.
+            let store = &stores[usize::from(if n % 10 < 6 { turn % 2 } else { n % 2 })];
+            let recorded = store.record_issued(&issued(n), &[once(n)], &change("writ.issue", &n.to_string())).await;
+            assert_eq!(recorded.unwrap(), Recorded::Yes);
+            match n % 10 {
+                3 => db.store.record(AT, &change("between", &n.to_string())).await.unwrap(),
+                4 => drop(db.store.append_audit(&edge, &shipment[..usize::from(turn) + 1], None).await.unwrap()),
+                _ => {}
+            }
+        }
+    }
+    let expected = (0..4).flat_map(|turn| (10 * turn..10 * turn + 8).map(move |n| (n, n % 10 == 3)));
+    let expected = expected.flat_map(|(n, between)| {
+        [Some(format!("writ.issue {n}")), between.then(|| format!("between {n}"))].into_iter().flatten()
+    });
+    assert_eq!(changes(&*db.store).await, expected.collect::<Vec<_>>());
+    let places: Vec<u64> = db.store.audit(&everything()).await.unwrap().into_iter().map(|(place, _)| place).collect();
+    assert_eq!(places, (1..=40).collect::<Vec<_>>());
+}
+
+async fn of_writs_that_follow_each_other_what_was_used_before_or_exists_is_refused_alone(db: &Database) {
+    let record = async |n: u8, id: u8| db.store.record_issued(&issued(n), &[once(id)], &event()).await;
+    for n in 1..=4 {
+        assert_eq!(record(n, n).await.unwrap(), Recorded::Yes);
+    }
+    let answers = join_all([record(5, 5), record(6, 2), record(7, 7)]).await.into_iter().map(Result::unwrap);
+    assert_eq!(answers.collect::<Vec<_>>(), [Recorded::Yes, Recorded::UsedBefore(0), Recorded::Yes]);
+    assert_eq!(record(8, 8).await.unwrap(), Recorded::Yes);
+    let answers = join_all([record(9, 9), record(1, 20), record(10, 10)]).await;
+    assert!(matches!(answers[1], Err(StoreError::Conflict("a writ of that id"))), "{answers:?}");
+    assert!(matches!((&answers[0], &answers[2]), (Ok(Recorded::Yes), Ok(Recorded::Yes))), "{answers:?}");
+    assert_eq!(record(6, 20).await.unwrap(), Recorded::Yes, "nothing was used up by what was refused");
+    assert_eq!(changes(&*db.store).await.len(), 10);
 }
 
 async fn a_single_use_id_is_used_once(db: &Database) {

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use writ::revocation::Target;
-use writ::store::{Recorded, Store, StoreError, StoreUrl};
+use writ::store::{Recorded, SingleUse, Store, StoreError, StoreUrl};
 
 use super::Database;
 use super::make::{AT, LATER, agent, block, change, changes, event, issued, key, name, revocation};
@@ -189,23 +189,29 @@ enum OnCommit {
 struct Proxy {
     dir: tempfile::TempDir,
     on_commit: Arc<AtomicU8>,
+    /// How many transactions were begun with `BEGIN`.
+    begun: Arc<AtomicUsize>,
 }
+
+/// What a statement that commits by itself carries where it is to count as a commit.
+const COMMITS: &str = "commits by itself";
 
 impl Proxy {
     fn start(server: PathBuf) -> Self {
         let dir = crate::canaries::folder();
         let listener = UnixListener::bind(dir.path().join(postgres::socket_name(postgres::PORT))).unwrap();
         let on_commit = Arc::new(AtomicU8::new(OnCommit::Pass as u8));
-        let setting = Arc::clone(&on_commit);
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (setting, counted) = (Arc::clone(&on_commit), Arc::clone(&begun));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if setting.load(Ordering::SeqCst) != OnCommit::Closed as u8 {
                     let server = UnixStream::connect(&server).await.unwrap();
-                    tokio::spawn(carry(client, server, Arc::clone(&setting)));
+                    tokio::spawn(carry(client, server, Arc::clone(&setting), Arc::clone(&counted)));
                 }
             }
         });
-        Self { dir, on_commit }
+        Self { dir, on_commit, begun }
     }
 
     fn url(&self, database: &str) -> StoreUrl {
@@ -217,13 +223,15 @@ impl Proxy {
     }
 }
 
-async fn carry(mut client: UnixStream, mut server: UnixStream, on_commit: Arc<AtomicU8>) {
+async fn carry(mut client: UnixStream, mut server: UnixStream, on_commit: Arc<AtomicU8>, begun: Arc<AtomicUsize>) {
+    let holds = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|bytes| bytes == what);
     let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(n @ 1..) = read else { return };
-                let commits = up[..n].windows(7).any(|bytes| bytes == b"COMMIT\0");
+                begun.fetch_add(usize::from(holds(&up[..n], b"BEGIN\0")), Ordering::SeqCst);
+                let commits = holds(&up[..n], b"COMMIT\0") || holds(&up[..n], COMMITS.as_bytes());
                 let cut = on_commit.load(Ordering::SeqCst);
                 if cut == OnCommit::Closed as u8 {
                     return;
@@ -234,9 +242,9 @@ async fn carry(mut client: UnixStream, mut server: UnixStream, on_commit: Arc<At
                 }
                 server.write_all(&up[..n]).await.unwrap();
                 if commits && cut != OnCommit::Pass as u8 {
-                    // Its answer says that it is done; those to what came before it do not.
+                    // The server is ready again, and in no transaction; after what came before it is in one.
                     let mut answered = Vec::new();
-                    while !answered.windows(7).any(|bytes| bytes == b"COMMIT\0")
+                    while !holds(&answered, b"Z\0\0\0\x05I")
                         && let Ok(n @ 1..) = server.read(&mut down).await
                     {
                         answered.extend_from_slice(&down[..n]);
@@ -290,6 +298,40 @@ async fn writs_whose_shared_commit_is_lost_are_all_there_or_none_of_them() {
 
     proxy.on_commit(OnCommit::CutAfter);
     for answer in join_all((1..=20).map(&record)).await {
+        assert_eq!(answer.unwrap(), Recorded::Yes);
+    }
+    assert_eq!(changes(&*store).await.len(), 20, "it had happened");
+
+    proxy.on_commit(OnCommit::CutBefore);
+    for answer in join_all((21..=40).map(&record)).await {
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    }
+    assert_eq!(changes(&*store).await.len(), 20, "nothing was written: safe to retry");
+    for answer in join_all((21..=40).map(&record)).await {
+        assert_eq!(answer.unwrap(), Recorded::Yes);
+    }
+    assert_eq!(changes(&*store).await.len(), 40);
+}
+
+#[tokio::test]
+async fn writs_that_are_one_statement_whose_answer_is_lost_are_all_there_or_none_of_them() {
+    let server = server().await;
+    let proxy = Proxy::start(server.socket());
+    let store = writ::store::open(&proxy.url(&server.fresh().await)).await.unwrap();
+    let record = async |n: u8| {
+        let uses = [SingleUse { id: [n; 32], until: LATER }];
+        store.record_issued(&issued(n), &uses, &change("writ.issue", COMMITS)).await
+    };
+    // Until the store knows where the log ends, and that nobody else writes to it.
+    for n in 1..=3 {
+        assert_eq!(record(n).await.unwrap(), Recorded::Yes);
+    }
+    let begun = proxy.begun.load(Ordering::SeqCst);
+    assert_eq!(record(4).await.unwrap(), Recorded::Yes);
+    assert_eq!(proxy.begun.load(Ordering::SeqCst), begun, "it is one statement");
+
+    proxy.on_commit(OnCommit::CutAfter);
+    for answer in join_all((5..=20).map(&record)).await {
         assert_eq!(answer.unwrap(), Recorded::Yes);
     }
     assert_eq!(changes(&*store).await.len(), 20, "it had happened");
