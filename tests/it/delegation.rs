@@ -1,8 +1,12 @@
 //! Mint, delegate, narrow, seal, verify: what each step allows and refuses.
 
+use proptest::prelude::*;
 use writ::policy::permit::decide;
+use writ::token::chain::Authority;
 use writ::token::hop::{HopError, Narrowing, NewHop, delegate, narrow, seal};
 use writ::token::inspect::{inspect, view};
+use writ::token::mint::mint;
+use writ::token::profile::DEPTH_MAX;
 use writ::token::proof::{self, NonceRule, ProvenRequest};
 use writ::token::{Limits, TokenError};
 
@@ -15,6 +19,42 @@ fn what_is_minted_is_what_is_read() {
     assert_eq!(chain.authority(), &authority());
     assert_eq!(chain.root_key_id(), ROOT_KEY_ID);
     assert_eq!((chain.hops().len(), chain.blocks(), chain.is_sealed()), (0, 1, false));
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    /// Minting does not read its token again: this does.
+    #[test]
+    fn whatever_is_minted_is_what_is_read_and_what_no_edge_would_take_is_not_minted(
+        subject in proptest::option::of("[a-z]{1,300}"),
+        capabilities in proptest::collection::btree_set("[a-z]{1,8}:[a-z]{1,8}(/[a-z]{1,8}){0,3}:[a-z]{1,100}", 0..24),
+        epoch in prop_oneof![3 => 0..=i64::MAX as u64, 1 => any::<u64>()],
+        depth_max in prop_oneof![3 => 0..=DEPTH_MAX, 1 => any::<u8>()],
+        life in prop_oneof![3 => 1..100_000_i64, 1 => -2..2_i64],
+        bound in any::<bool>(),
+    ) {
+        let writ = Authority {
+            subject: subject.and_then(|text| text.parse().ok()),
+            capabilities: capabilities.iter().map(|text| capability(text)).collect(),
+            epoch,
+            depth_max,
+            expires: at(life),
+            holder: bound.then(|| public(1)),
+            ..authority()
+        };
+        let limits = Limits::default();
+        let fits = i64::try_from(epoch).is_ok() && depth_max <= DEPTH_MAX && capabilities.len() <= limits.capabilities_max;
+        match mint(&writ, &root(), ROOT_KEY_ID, &[0xc0; 32], &limits) {
+            Ok(token) => {
+                prop_assert!(fits);
+                let (read, chain) = (inspect(&token, &limits).unwrap(), verified(&token).unwrap());
+                prop_assert_eq!(read.claims().authority(), &writ);
+                prop_assert_eq!(chain.authority(), &writ);
+            }
+            Err(error) => prop_assert!(!fits || life < 1 || matches!(error, TokenError::TooLarge(_)), "{:?}", error),
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Several changes as one statement, which is a transaction of its own: one round trip, and nothing between `BEGIN` and `COMMIT`
 //! that could fail alone.
 
-use std::fmt::Write as _;
-
 use deadpool_postgres::Client;
 use tokio_postgres::Statement as Prepared;
 use tokio_postgres::error::SqlState;
@@ -11,8 +9,9 @@ use tokio_postgres::types::ToSql;
 use super::{errors, rows};
 use crate::store::database::{AllOrNone, DbError, Statement, Value};
 
-/// Asking for a setting that nobody made rolls the statement back. Its name is for whoever reads the server's log.
-const USED_BEFORE: &str = "current_setting('writ.one_of_these_was_used_before')";
+/// No number, so the statement is rolled back. The text is for whoever reads the server's log; not constant, or it would fail sooner.
+const USED_BEFORE: &str =
+    "('writ: one of these identifiers was used before, new are ' || (SELECT count(*) FROM each_one))::integer::text";
 
 /// The statement with its parameters.
 pub(super) struct Call<'a> {
@@ -46,22 +45,19 @@ pub(super) async fn call<'a>(client: &Client, changes: &AllOrNone<'a>) -> Result
     text.params.extend(params.iter().map(Param::One));
     text.sql.push(')');
     let (each, count) = (changes.each, changes.each.rows.len());
-    let mut all = "true".to_owned();
+    let mut answer = "'all'".to_owned();
     if count > 0 {
         text.part(client, "each_one", each).await?;
         text.params.push(Param::Count(i64::try_from(count).unwrap_or(i64::MAX)));
-        all = format!("(SELECT count(*) FROM each_one) = ${}", text.params.len());
+        let count = text.params.len();
+        answer = format!("CASE WHEN (SELECT count(*) FROM each_one) = ${count} THEN 'all' ELSE {USED_BEFORE} END");
     }
     for (n, statement) in changes.then.iter().enumerate() {
         text.part(client, &format!("then_{n}"), statement).await?;
     }
     let Text { mut sql, params } = text;
     // What nothing is asked of runs as well, at the end.
-    let written = write!(
-        sql,
-        " SELECT CASE WHEN NOT EXISTS (SELECT FROM guard) THEN 'nothing' WHEN {all} THEN 'all' ELSE {USED_BEFORE} END"
-    );
-    written.map_err(|error| DbError::Failed(error.into()))?;
+    sql.push_str(&format!(" SELECT CASE WHEN EXISTS (SELECT FROM guard) THEN {answer} ELSE 'nothing' END"));
     Ok(Call { prepared: client.prepare_cached(&sql).await?, params })
 }
 
@@ -109,7 +105,7 @@ impl Call<'_> {
         let params: Vec<&(dyn ToSql + Sync)> = self.params.iter().map(Param::value).collect();
         match client.query_one(&self.prepared, &params).await {
             Ok(row) => Ok(row.try_get::<_, &str>(0)? == "all"),
-            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(false),
+            Err(error) if error.code() == Some(&SqlState::INVALID_TEXT_REPRESENTATION) => Ok(false),
             Err(error) => Err(errors::of_commit(error)),
         }
     }
