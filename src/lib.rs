@@ -16,6 +16,7 @@
 //! | `config` | settings files, checked | read the environment |
 //! | [`wire`] | every message between an edge and its authority | talk to anybody |
 //! | `dial` | outgoing connections: which address, which certificate | send a secret to an unchecked peer |
+//! | `listen` | incoming connections: places, and who is taken for gone | read a request |
 //! | `edge` | admit, inject, forward, follow the revocation feed | reach a store; serve without a lease |
 //! | `store` | durable state: SQLite, Postgres | decide |
 //! | `identity` | what a provider says of a user | believe a token by another issuer's keys |
@@ -39,6 +40,8 @@ pub mod id;
 #[cfg(feature = "server")]
 pub mod identity;
 pub mod key;
+#[cfg(feature = "server")]
+mod listen;
 pub mod policy;
 pub mod revocation;
 pub mod secret;

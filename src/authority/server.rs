@@ -1,24 +1,32 @@
 //! The listening process: connections in, requests to the API, and an orderly end.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
 
 use crate::authority::{Authority, http};
+use crate::listen::places::{Asking, Places, Visitor};
+use crate::listen::stall::Watched;
 
-/// How long a TLS handshake or a request's head may take.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// The most requests that one HTTP/2 connection may have open.
 const STREAMS_MAX: u32 = 256;
 
@@ -78,30 +86,39 @@ async fn serve(authority: Arc<Authority>, listener: TcpListener, tls: Option<Tls
     let polling = authority.spawn_polling();
     let router = http::router(Arc::clone(&authority));
     let open = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(authority.terms.connections_max));
+    let places = Places::new(authority.terms.connections_max);
+    let idle_max = authority.terms.idle_timeout;
     let mut stopping = authority.stopping.subscribe();
     loop {
-        // A place first: above the limit, connections wait in the kernel's queue.
-        let place = tokio::select! {
-            () = stopped(&mut stopping) => break,
-            place = Arc::clone(&places).acquire_owned() => place,
-        };
         let stream = tokio::select! {
             () = stopped(&mut stopping) => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
-                    // Out of file descriptors, mostly: without a pause this would spin.
+                    // Out of file descriptors, mostly: some who ask nothing go, and without a pause this would spin.
+                    places.shed();
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
             },
         };
-        let (router, tls, watcher) = (router.clone(), tls.clone(), open.watcher());
+        // Only once somebody has come: nobody makes room for nobody.
+        let place = tokio::select! {
+            () = stopped(&mut stopping) => break,
+            place = places.take() => place,
+        };
+        let visitor = place.visitor();
+        let served =
+            Box::pin(connection(stream, tls.clone(), router.clone(), open.watcher(), visitor.clone(), idle_max));
         tokio::spawn(async move {
-            let _place = place;
-            connection(stream, tls, router, watcher).await;
+            tokio::select! {
+                biased;
+                () = visitor.told_to_leave() => {}
+                () = visitor.idle_too_long(idle_max) => {}
+                () = served => {}
+            }
+            drop(place);
         });
     }
     drop(listener);
@@ -122,25 +139,33 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, watcher: Watcher) {
+/// A handshake, and a head, are within what [`Visitor::idle_too_long`] allows.
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: Watcher,
+    visitor: Arc<Visitor>,
+    idle_max: Duration,
+) {
     // Only latency depends on it.
     let _ = stream.set_nodelay(true);
+    let stream = Watched::new(stream, idle_max);
     match tls {
-        None => requests(stream, router, watcher).await,
-        Some(tls) => match tokio::time::timeout(HEAD_WITHIN, tls.accept(stream)).await {
-            Ok(Ok(stream)) => requests(stream, router, watcher).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        None => requests(stream, router, watcher, visitor).await,
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => requests(stream, router, watcher, visitor).await,
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
         },
     }
 }
 
-async fn requests<S>(stream: S, router: Router, watcher: Watcher)
+async fn requests<S>(stream: S, router: Router, watcher: Watcher, visitor: Arc<Visitor>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_headers(64);
+    builder.http1().header_read_timeout(None).max_headers(64);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -148,12 +173,42 @@ where
         .max_header_list_size(32 << 10)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(10));
-    let service = TowerToHyperService::new(tower::util::MapRequest::new(router, |request: ::http::Request<_>| {
-        request.map(axum::body::Body::new)
-    }));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (router, asking) = (router.clone(), visitor.asks());
+        async move {
+            let Ok(response) = router.oneshot(request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _asking: asking }))
+        }
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let ended: Result<(), Box<dyn std::error::Error + Send + Sync>> = watcher.watch(connection).await;
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+/// The body of an answer. Until it has ended, its connection has a request.
+struct Answer {
+    body: Body,
+    _asking: Asking,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -48,6 +48,9 @@ pub struct AuthorityTerms {
     pub checkpoint_every: Duration,
     /// The most connections at one time.
     pub connections_max: usize,
+    /// How long a connection may have no whole head of a request, the handshake included, how long a body may take to arrive, and how
+    /// long nothing of an answer may be taken.
+    pub idle_timeout: Duration,
     /// How long open requests have to finish when it is told to stop.
     pub drain: Duration,
     /// Whose word about users counts.
@@ -116,6 +119,8 @@ struct AuthorityTable {
     checkpoint_every_s: u64,
     #[serde(default = "defaults::connections_max")]
     connections_max: usize,
+    #[serde(default = "defaults::idle_timeout_s")]
+    idle_timeout_s: u64,
     #[serde(default = "defaults::drain_s")]
     drain_s: u64,
 }
@@ -156,6 +161,9 @@ mod defaults {
     pub(super) const fn connections_max() -> usize {
         4096
     }
+    pub(super) const fn idle_timeout_s() -> u64 {
+        30
+    }
     pub(super) const fn drain_s() -> u64 {
         10
     }
@@ -172,6 +180,7 @@ impl Default for AuthorityTerms {
             ticket_ttl: Duration::from_secs(defaults::ticket_ttl_s()),
             checkpoint_every: Duration::from_secs(defaults::checkpoint_every_s()),
             connections_max: defaults::connections_max(),
+            idle_timeout: Duration::from_secs(defaults::idle_timeout_s()),
             drain: Duration::from_secs(defaults::drain_s()),
             providers: Vec::new(),
             saml: Vec::new(),
@@ -281,6 +290,12 @@ impl AuthorityConfig {
                     authority.connections_max,
                     1..=1_000_000,
                 )?,
+                idle_timeout: Duration::from_secs(within(
+                    "authority.idle_timeout_s",
+                    "must be between 1 and 3600",
+                    authority.idle_timeout_s,
+                    1..=3600,
+                )?),
                 drain: Duration::from_secs(within(
                     "authority.drain_s",
                     "must be between 0 and 3600",
@@ -406,6 +421,7 @@ mod tests {
             ("http://127.0.0.1:8700", "http://writ.example.com", "authority.issuer"),
             (r#"["main"]"#, "[]", "authority.audiences"),
             (r#"["kek"]"#, "[]", "vault.kek_files"),
+            ("idle_timeout_s = 30", "idle_timeout_s = 0", "authority.idle_timeout_s"),
             ("drain_s", "drain", "drain"),
         ] {
             assert!(SAMPLE.contains(from), "{from}");

@@ -16,10 +16,10 @@ use tokio::time::{Instant, Sleep};
 use crate::audit::Finish;
 use crate::edge::account::Ending;
 use crate::edge::denial::Denial;
-use crate::edge::places::Asking;
 use crate::edge::room::{Room, Taken, Whole};
 use crate::edge::streams::{BodyError, CutBody};
 use crate::edge::turns::Turn;
+use crate::listen::places::Asking;
 use crate::vault::Scrubbing;
 
 /// Why a caller's body does not go on.

@@ -23,7 +23,6 @@ pub mod lend;
 pub mod limits;
 mod mutual;
 mod nonce;
-mod places;
 mod proxy;
 mod replay;
 mod room;

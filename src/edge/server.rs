@@ -33,11 +33,11 @@ use crate::edge::body::AnswerBody;
 use crate::edge::door::Door;
 use crate::edge::framing::{Framing, HeadLimits};
 use crate::edge::mutual::{HolderKeys, proven_key};
-use crate::edge::places::{Place, Places, Visitor};
 use crate::edge::proxy::Upstreams;
 use crate::edge::strict::{Seen, Strict};
 use crate::edge::workers::Worker;
 use crate::key::PublicKey;
+use crate::listen::places::{Place, Places, Visitor};
 
 /// The other end of a connection, as far as a request needs to know it.
 pub(super) struct Peer {
@@ -330,29 +330,18 @@ async fn serve_http2<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         biased;
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
-        () = idle_for(&visitor, idle_max) => {}
+        () = visitor.idle_too_long(idle_max) => {}
     }
     connection.as_mut().graceful_shutdown();
     // Whoever has not even said that it speaks HTTP/2 is not told that this ends, nor is one who takes no answer.
     let gone = async {
         tokio::time::sleep(idle_max).await;
-        idle_for(&visitor, idle_max).await;
+        visitor.idle_too_long(idle_max).await;
     };
     tokio::select! {
         biased;
         _ = connection => {}
         () = gone => {}
-    }
-}
-
-/// Returns once a connection has had no request for so long.
-async fn idle_for(visitor: &Visitor, longest: Duration) {
-    loop {
-        let left = longest.saturating_sub(visitor.idle_for().unwrap_or_default());
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left).await;
     }
 }
 

@@ -17,7 +17,8 @@ const LEVELS: &[&[&str]] = &[
     &["policy"],
     &["config", "wire", "store", "dial", "telemetry"],
     // Asks providers by `dial`, on the terms that `config` checked.
-    &["identity"],
+    // A listener has the patience of `dial` with a peer that takes nothing.
+    &["identity", "listen"],
     &["authority", "edge"],
     &["console"],
     &["cli"],

@@ -275,7 +275,7 @@ pub(super) async fn proven<T: DeserializeOwned>(
     request: Request,
 ) -> Result<(PublicKey, T), AuthorityError> {
     let headers = request.headers().clone();
-    let body = read_json(request, JSON_BYTES_MAX).await?;
+    let body = read_json(authority, request, JSON_BYTES_MAX).await?;
     let key = authority.witness_proof(path, proof(&headers)?, &body)?;
     Ok((key, parse_secret(&body)?))
 }

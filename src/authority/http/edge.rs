@@ -147,7 +147,7 @@ impl Message {
         if media_type(&self.headers) != "application/json" {
             return Err(AuthorityError::MediaType("`application/json`"));
         }
-        let bytes = read_body(self.body, bytes_max).await?;
+        let bytes = read_body(authority, self.body, bytes_max).await?;
         authority.proof_of_body(&self.proven, &bytes)?;
         parse(&bytes)
     }

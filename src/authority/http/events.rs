@@ -63,7 +63,7 @@ pub(super) async fn push(
         return Err(AuthorityError::MediaType("`application/secevent+jwt`").into());
     }
     let secret = bearer(request.headers(), SECRET_BYTES_MAX).map(str::to_owned);
-    let body = read_body(request.into_body(), TOKEN_BYTES_MAX + 16).await?;
+    let body = read_body(&authority, request.into_body(), TOKEN_BYTES_MAX + 16).await?;
     let token = std::str::from_utf8(&body).unwrap_or_default().trim();
     let done = authority.pushed(&provider, secret.as_deref(), token).await.ok_or(AuthorityError::NoProvider)?;
     done.map(|()| StatusCode::ACCEPTED).map_err(NotAccepted)

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use bytes::Bytes;
@@ -21,8 +20,6 @@ use crate::token::proof::ProofError;
 
 /// The longest JSON body in bytes.
 pub(super) const JSON_BYTES_MAX: usize = 64 << 10;
-/// How long a body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// The longest operator secret that is looked at.
 const SECRET_BYTES_MAX: usize = 256;
 
@@ -94,9 +91,13 @@ pub(super) fn bearer(headers: &HeaderMap, bytes_max: usize) -> Option<&str> {
 }
 
 /// Reads a body of at most `bytes_max` bytes.
-pub(super) async fn read_body(body: axum::body::Body, bytes_max: usize) -> Result<Bytes, AuthorityError> {
+pub(super) async fn read_body(
+    authority: &Authority,
+    body: axum::body::Body,
+    bytes_max: usize,
+) -> Result<Bytes, AuthorityError> {
     let reading = Limited::new(body, bytes_max).collect();
-    match tokio::time::timeout(BODY_WITHIN, reading).await {
+    match tokio::time::timeout(authority.terms.idle_timeout, reading).await {
         Err(_) => Err(AuthorityError::TooSlow),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(AuthorityError::TooLarge(bytes_max)),
         Ok(Err(_)) => Err(AuthorityError::Malformed("the body broke off: send all of it".into())),
@@ -137,12 +138,16 @@ pub(super) struct Form<T> {
 
 impl<T: DeserializeOwned> Form<T> {
     /// Reads a form of at most `bytes_max` bytes.
-    pub(super) async fn read(request: Request, bytes_max: usize) -> Result<Self, AuthorityError> {
+    pub(super) async fn read(
+        authority: &Authority,
+        request: Request,
+        bytes_max: usize,
+    ) -> Result<Self, AuthorityError> {
         let headers = request.headers().clone();
         if media_type(&headers) != "application/x-www-form-urlencoded" {
             return Err(AuthorityError::MediaType("`application/x-www-form-urlencoded`"));
         }
-        let body = read_body(request.into_body(), bytes_max).await?;
+        let body = read_body(authority, request.into_body(), bytes_max).await?;
         let fields = serde_urlencoded::from_bytes(&body)
             .map_err(|error| AuthorityError::Malformed(format!("the form does not fit: {error}")))?;
         Ok(Self { fields, headers, body })
@@ -155,8 +160,8 @@ pub(super) struct Body<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for Body<T> {
     type Rejection = AuthorityError;
 
-    async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        parse(&read_json(request, JSON_BYTES_MAX).await?).map(Self)
+    async fn from_request(request: Request, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        parse(&read_json(authority, request, JSON_BYTES_MAX).await?).map(Self)
     }
 }
 
@@ -166,8 +171,8 @@ pub(super) struct SecretBody<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Arc<Authority>> for SecretBody<T> {
     type Rejection = AuthorityError;
 
-    async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
-        let bytes = zeroize::Zeroizing::new(read_json(request, JSON_BYTES_MAX).await?.to_vec());
+    async fn from_request(request: Request, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+        let bytes = zeroize::Zeroizing::new(read_json(authority, request, JSON_BYTES_MAX).await?.to_vec());
         parse_secret(&bytes).map(Self)
     }
 }
@@ -182,11 +187,15 @@ pub(super) fn parse_secret<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Autho
 }
 
 /// Reads a body that says it is JSON.
-pub(super) async fn read_json(request: Request, bytes_max: usize) -> Result<Bytes, AuthorityError> {
+pub(super) async fn read_json(
+    authority: &Authority,
+    request: Request,
+    bytes_max: usize,
+) -> Result<Bytes, AuthorityError> {
     if media_type(request.headers()) != "application/json" {
         return Err(AuthorityError::MediaType("`application/json`"));
     }
-    read_body(request.into_body(), bytes_max).await
+    read_body(authority, request.into_body(), bytes_max).await
 }
 
 /// A list would be read as the values of the members, in their order.

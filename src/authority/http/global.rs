@@ -29,7 +29,7 @@ pub(super) async fn revoke(
         return Err(AuthorityError::MediaType("`application/json`"));
     }
     let secret = bearer(request.headers(), TOKEN_BYTES_MAX).ok_or(AuthorityError::NoRevocationCaller)?.to_owned();
-    let body = read_body(request.into_body(), BODY_BYTES_MAX).await?;
+    let body = read_body(&authority, request.into_body(), BODY_BYTES_MAX).await?;
     authority.revoke_globally(&provider, &secret, &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }

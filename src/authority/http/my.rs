@@ -159,7 +159,7 @@ pub(super) async fn logout(
     Segment(provider): Segment<ProviderName>,
     request: Request,
 ) -> Result<ReceiptJson, LogoutRefused> {
-    let form = Form::<LogoutForm>::read(request, 2 * TOKEN_BYTES_MAX).await?.fields;
+    let form = Form::<LogoutForm>::read(&authority, request, 2 * TOKEN_BYTES_MAX).await?.fields;
     let receipt = authority.logout(&provider, &form.logout_token).await.ok_or(AuthorityError::NoProvider)?;
     Ok(receipt?.into())
 }

@@ -151,9 +151,9 @@ fn act(chain: &Chain, agent: &str) -> Option<ActView> {
 }
 
 /// Reads the form of a client that has no secret.
-async fn read(request: Request) -> Result<Form<ClientForm>, TokenRefused> {
+async fn read(authority: &Authority, request: Request) -> Result<Form<ClientForm>, TokenRefused> {
     refuse_query(&request)?;
-    let form = Form::<ClientForm>::read(request, FORM_BYTES_MAX).await?;
+    let form = Form::<ClientForm>::read(authority, request, FORM_BYTES_MAX).await?;
     if form.fields.client_secret.is_some() || form.headers.contains_key(header::AUTHORIZATION) {
         return Err(no_client("clients have no secret: send a `client_assertion` signed by the client's key"));
     }
@@ -188,7 +188,7 @@ pub(super) async fn revoke(
     State(authority): State<Arc<Authority>>,
     request: Request,
 ) -> Result<Response, TokenRefused> {
-    let form = read(request).await?;
+    let form = read(&authority, request).await?;
     let token = form.fields.token()?;
     let place = authority.witness_place()?;
     let by = match form.fields.client()? {
@@ -223,7 +223,7 @@ pub(super) async fn introspect(
     State(authority): State<Arc<Authority>>,
     request: Request,
 ) -> Result<Json<IntrospectionView>, TokenRefused> {
-    let form = read(request).await?.fields;
+    let form = read(&authority, request).await?.fields;
     let token = form.token()?;
     let client = form.client()?.ok_or_else(|| no_client("`client_assertion` is missing"))?;
     let endpoint = format!("{}{INTROSPECT_PATH}", authority.issuer());

@@ -24,12 +24,12 @@ pub(super) struct DocumentBody(Document);
 impl FromRequest<Arc<Authority>> for DocumentBody {
     type Rejection = AuthorityError;
 
-    async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
         let media_type = media_type(request.headers());
         if !matches!(&*media_type, "application/json" | "application/toml" | "text/plain") {
             return Err(AuthorityError::MediaType("`application/json`, or TOML as `text/plain`"));
         }
-        let bytes = read_body(request.into_body(), DOCUMENT_BYTES_MAX).await?;
+        let bytes = read_body(authority, request.into_body(), DOCUMENT_BYTES_MAX).await?;
         if media_type == "application/json" {
             return parse(&bytes).map(Self);
         }

@@ -185,7 +185,7 @@ pub(super) async fn token(
     request: Request,
 ) -> Result<Json<TokenReply>, TokenRefused> {
     refuse_query(&request)?;
-    let Form { fields: form, headers, .. } = Form::<TokenForm>::read(request, TOKEN_FORM_BYTES_MAX).await?;
+    let Form { fields: form, headers, .. } = Form::<TokenForm>::read(&authority, request, TOKEN_FORM_BYTES_MAX).await?;
     let refused = TokenRefused::Issue;
     match form.grant_type.as_deref() {
         Some(CLIENT_CREDENTIALS) => {

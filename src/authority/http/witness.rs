@@ -64,7 +64,7 @@ impl IntoResponse for Ended {
 pub(super) async fn revoke(State(authority): State<Arc<Authority>>, request: Request) -> Result<Ended, AuthorityError> {
     let headers = request.headers().clone();
     // Before a place is taken: who sends slowly keeps nobody out.
-    let body = read_json(request, BODY_BYTES_MAX).await?;
+    let body = read_json(&authority, request, BODY_BYTES_MAX).await?;
     let place = authority.witness_place()?;
     let key = authority.witness_proof(WITNESS_PATH, proof(&headers)?, &body)?;
     let WitnessBody { token, block } = parse_secret(&body)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use writ::authority::RunningAuthority;
 use writ::clock::ManualClock;
@@ -89,17 +90,21 @@ async fn with_a_certificate_it_serves_tls_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_limit_waits_for_a_place() {
+async fn a_connection_beyond_the_limit_waits_while_every_other_has_a_request() {
     let database = Database::sqlite().await;
     let terms = AuthorityTerms { connections_max: 1, ..AuthorityTerms::default() };
     let test = start_with(database.store.clone(), Arc::new(ManualClock::at(START)), terms).await;
-    // A connection that says nothing holds the only place until it goes, or is thrown out for saying nothing.
     let address = test.issuer.trim_start_matches("http://").to_owned();
-    let silent = tokio::net::TcpStream::connect(&address).await.unwrap();
-    silent.writable().await.unwrap();
+    let mut busy = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let begun = b"POST /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                  Content-Length: 9\r\nExpect: 100-continue\r\n\r\n";
+    busy.write_all(begun).await.unwrap();
+    let mut goes_on = [0; 12];
+    busy.read_exact(&mut goes_on).await.unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100");
     let asking = test.raw(Method::GET, "/healthz", HeaderMap::new(), "");
     tokio::pin!(asking);
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut asking).await.is_err());
-    drop(silent);
+    drop(busy);
     assert_eq!(asking.await.status, 200);
 }

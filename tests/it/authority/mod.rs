@@ -9,6 +9,7 @@ mod explain;
 mod faults;
 mod injections;
 mod installation;
+mod listener;
 mod oauth;
 mod replicas;
 mod revocations;

@@ -126,11 +126,11 @@ pub(super) struct ScimBody(Resource);
 impl FromRequest<Arc<Authority>> for ScimBody {
     type Rejection = ScimProblem;
 
-    async fn from_request(request: Request, _: &Arc<Authority>) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, authority: &Arc<Authority>) -> Result<Self, Self::Rejection> {
         if !matches!(&*media_type(request.headers()), "application/scim+json" | "application/json") {
             return Err(AuthorityError::MediaType("`application/scim+json` or `application/json`").into());
         }
-        let bytes = read_body(request.into_body(), BODY_BYTES_MAX).await?;
+        let bytes = read_body(authority, request.into_body(), BODY_BYTES_MAX).await?;
         Ok(Self(parse(&bytes, BODY_BYTES_MAX)?))
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// How many connections an edge has, and which of them wait.
-pub(super) struct Places {
+/// How many connections there are, and which of them wait.
+pub(crate) struct Places {
     max: usize,
     free: Arc<Semaphore>,
     taken: Mutex<HashMap<u64, Arc<Visitor>>>,
@@ -19,7 +19,7 @@ pub(super) struct Places {
 }
 
 /// A connection, as far as it matters whether it may be closed.
-pub(super) struct Visitor {
+pub(crate) struct Visitor {
     began: Instant,
     /// Requests that are being answered.
     requests: AtomicUsize,
@@ -30,7 +30,7 @@ pub(super) struct Visitor {
 }
 
 /// A connection's place; free again when this is dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     id: u64,
     visitor: Arc<Visitor>,
@@ -38,7 +38,7 @@ pub(super) struct Place {
 }
 
 /// A request that is being answered. While there is one, its connection is not asked to make room.
-pub(super) struct Asking(Arc<Visitor>);
+pub(crate) struct Asking(Arc<Visitor>);
 
 /// After how long those who made no room are looked at again: a request may have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -46,13 +46,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const SHARE: usize = 16;
 
 impl Places {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(max));
         Arc::new(Self { max, free, taken: Mutex::default(), last: AtomicU64::new(0), began: Instant::now() })
     }
 
     /// A place for a connection that has come. Waits as long as every other one has a request under way.
-    pub(super) async fn take(self: &Arc<Self>) -> Place {
+    pub(crate) async fn take(self: &Arc<Self>) -> Place {
         loop {
             if let Ok(slot) = self.free.clone().try_acquire_owned() {
                 return self.seat(slot);
@@ -65,7 +65,7 @@ impl Places {
     }
 
     /// Asks some of those who have waited longest without a request to go.
-    pub(super) fn shed(&self) {
+    pub(crate) fn shed(&self) {
         let taken = self.taken();
         let told = taken.values().filter(|visitor| visitor.told.load(Ordering::Relaxed)).count();
         let count = (self.max / SHARE).max(1).saturating_sub(told);
@@ -107,7 +107,7 @@ impl Places {
 
 impl Place {
     /// Who has it.
-    pub(super) fn visitor(&self) -> Arc<Visitor> {
+    pub(crate) fn visitor(&self) -> Arc<Visitor> {
         self.visitor.clone()
     }
 }
@@ -120,13 +120,13 @@ impl Drop for Place {
 
 impl Visitor {
     /// A request begins.
-    pub(super) fn asks(self: &Arc<Self>) -> Asking {
+    pub(crate) fn asks(self: &Arc<Self>) -> Asking {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Asking(self.clone())
     }
 
     /// Returns when it must make room and has no request under way. Poll it where its requests begin: then none begins in between.
-    pub(super) async fn told_to_leave(&self) {
+    pub(crate) async fn told_to_leave(&self) {
         loop {
             self.leave.notified().await;
             if self.requests.load(Ordering::Relaxed) == 0 {
@@ -137,10 +137,21 @@ impl Visitor {
     }
 
     /// How long it has had no request; `None` while it has one.
-    pub(super) fn idle_for(&self) -> Option<Duration> {
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
         let since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
         let idle = self.requests.load(Ordering::Relaxed) == 0;
         idle.then(|| self.began.elapsed().saturating_sub(since))
+    }
+
+    /// Returns when it has had no request for so long. Poll it where its requests begin, as [`told_to_leave`](Self::told_to_leave).
+    pub(crate) async fn idle_too_long(&self, most: Duration) {
+        loop {
+            let left = most.saturating_sub(self.idle_for().unwrap_or_default());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
     }
 
     fn may_go(&self) -> bool {
