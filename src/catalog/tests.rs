@@ -275,7 +275,7 @@ fn the_specification_names_every_code() {
     }
 }
 
-/// How many random cases a parser-agreement test runs: `PROPTEST_CASES=1000000 cargo test --lib catalog::` for a million each.
+/// How many random cases a parser-agreement test runs: `PROPTEST_CASES=1000000 cargo test --release --lib catalog::` for a million each.
 pub(crate) fn cases() -> u32 {
     proptest::test_runner::Config::default().cases.max(10_000)
 }
