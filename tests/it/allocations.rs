@@ -1,6 +1,7 @@
 //! What a warm call allocates, between its parsed request and its permit.
 //!
-//! Failure is one allocation more.
+//! Failure is one allocation more. The one that is left is the permit: what it permits is kept while the call goes on, and put before
+//! later policies.
 
 use std::sync::Arc;
 use std::time::Duration;
