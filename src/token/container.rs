@@ -43,10 +43,12 @@ pub(super) struct External {
 pub(super) struct Keys {
     from: usize,
     blocks: Vec<BlockKeys>,
+    /// Whether the next key of the last block is that of the token's end, which is open.
+    ends: bool,
 }
 
 struct BlockKeys {
-    /// `None` only of the last block, where it is that of the token's own end: derived from there, and nothing to unpack.
+    /// `None` of the last block of a token that so ends: nobody has signed with it.
     next: Option<PublicKey>,
     external: Option<PublicKey>,
 }
@@ -176,14 +178,14 @@ impl Container {
         end: Option<KeyBytes>,
     ) -> Result<Keys, TokenError> {
         let last = self.blocks.len() - 1;
+        let ends = end == Some(self.last().next_key);
         let keys = self.blocks.iter().enumerate().skip(from).map(|(index, block)| {
             let external =
                 block.external.as_ref().map(|external| unpacked(&external.key, holder.as_ref())).transpose()?;
-            let ends = index == last && end == Some(block.next_key);
-            let next = if ends { None } else { Some(unpacked(&block.next_key, None)?) };
+            let next = if ends && index == last { None } else { Some(unpacked(&block.next_key, None)?) };
             Ok(BlockKeys { next, external })
         });
-        Ok(Keys { from, blocks: keys.collect::<Result<_, _>>()? })
+        Ok(Keys { from, blocks: keys.collect::<Result<_, _>>()?, ends })
     }
 
     /// Whether every signature holds from the first block of `keys`, which `signer` must have signed, to the end of the chain.
@@ -206,10 +208,11 @@ impl Container {
             signer = *next;
             previous = Some(&block.signature);
         }
-        let holds = match (&self.end, signer) {
-            (End::Open(_), ends) => ends.is_none(),
-            (End::Sealed(signature), Some(signer)) => signer.verifies(&sealed_bytes(self.last()), signature),
-            (End::Sealed(_), None) => false,
+        let holds = match &self.end {
+            End::Open(_) => keys.ends,
+            End::Sealed(signature) => {
+                signer.is_some_and(|signer| signer.verifies(&sealed_bytes(self.last()), signature))
+            }
         };
         if holds { Ok(()) } else { Err(TokenError::Signature) }
     }
@@ -230,7 +233,7 @@ impl Container {
         let mut authority = SignedBlock { payload, next_key, signature: [0; 64], external: None, version };
         authority.signature = root.sign(&authority.signed_bytes(None));
         let minted = Self { root_key_id, blocks: vec![authority], end: End::Open(*next_key_seed) };
-        (minted, Keys { from: 0, blocks: vec![BlockKeys { next: None, external: None }] })
+        (minted, Keys { from: 0, blocks: vec![BlockKeys { next: None, external: None }], ends: true })
     }
 
     /// Appends a block, signed by `third_party` as well if one is given; `None` when the token is sealed.
