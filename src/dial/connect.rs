@@ -22,7 +22,7 @@ use crate::dial::address::{AddressKind, AddressRule};
 use crate::dial::resolve::Resolve;
 use crate::dial::stall::Stall;
 
-/// Whether bytes may be written right now. Asked before every write of a connection.
+/// Whether bytes may pass right now. Asked before every write of a connection, and after every read.
 pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Why there is no connection. Nothing was sent but a TLS greeting.
@@ -219,7 +219,7 @@ impl Kill {
     }
 }
 
-/// An open connection whose writes pass the gate.
+/// An open connection whose bytes pass the gate.
 pub(super) struct Wire {
     io: Io,
     gate: Option<Gate>,
@@ -239,19 +239,20 @@ impl Wire {
         cx: &mut Context<'_>,
         write: impl FnOnce(&mut Io, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let refused = |why| Poll::Ready(Err(io::Error::new(io::ErrorKind::PermissionDenied, why)));
         let life = self.kill.life();
         if *life == Life::Dead {
-            return refused("the request was cut");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::PermissionDenied, "the request was cut")));
         }
-        match &self.gate {
-            Some(gate) if !gate() => refused("the lease of the edge has run out"),
-            _ => {
-                let written = write(&mut self.io, cx);
-                self.stall.watch(cx, written)
-            }
+        if self.gate.as_ref().is_some_and(|gate| !gate()) {
+            return Poll::Ready(Err(gate_closed()));
         }
+        let written = write(&mut self.io, cx);
+        self.stall.watch(cx, written)
     }
+}
+
+fn gate_closed() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "the lease of the edge has run out")
 }
 
 impl Connection for Wire {
@@ -270,9 +271,15 @@ impl hyper::rt::Read for Wire {
         cx: &mut Context<'_>,
         buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let read = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_read(cx, buf),
+        };
+        // Looked at behind the read: what was sent after the lease had ended, to an edge that was stopped meanwhile, is not passed on.
+        if read.is_ready() && self.gate.as_ref().is_some_and(|gate| !gate()) {
+            Poll::Ready(Err(gate_closed()))
+        } else {
+            read
         }
     }
 }

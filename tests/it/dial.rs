@@ -281,6 +281,24 @@ async fn with_a_closed_gate_no_byte_is_written() {
     assert_eq!(server.seen().len(), 1);
 }
 
+#[tokio::test]
+async fn with_a_closed_gate_nothing_that_comes_is_passed_on() {
+    let (listener, address, _) = listening().await;
+    let open = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let gate = open.clone();
+    let dialer = Dialer::new(&TrustedRoots::web(), limits()).with_gate(Arc::new(move || gate.load(Ordering::SeqCst)));
+    let upstream = to(&dialer, &format!("http://{address}").parse().unwrap(), AddressRule::AllowPrivate);
+    let sending = tokio::spawn(async move { upstream.send(secret("/")).await });
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    let _ = tcp.read(&mut [0; 1024]).await.unwrap();
+    tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nbefore").await.unwrap();
+    let mut body = sending.await.unwrap().unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "before");
+    open.store(false, Ordering::SeqCst);
+    tcp.write_all(b"behind").await.unwrap();
+    assert!(body.frame().await.unwrap().is_err());
+}
+
 /// The request's body goes on after its future was dropped: not a byte of it may still arrive.
 #[tokio::test]
 async fn a_request_that_is_dropped_writes_nothing_more() {
