@@ -1,6 +1,6 @@
 //! The events that are recorded.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 
